@@ -1,0 +1,1 @@
+"""One package per platform; each sees `connector.domain` and nothing else of ours."""

@@ -1,0 +1,1 @@
+"""Genuine answers of shops, as data."""

@@ -1,0 +1,123 @@
+"""How an order stands once our own money rows are counted that its snapshot does not show yet.
+
+A snapshot is always a little old: a refund of ours may be reserved, on its way, or settled a second ago. Counting those
+rows as if the platform showed them is what keeps two resolutions of one order from paying the same cent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from connector.domain.orders import Charge, Order, OrderLine, RefundRef, Tender
+from connector.domain.platform import ReturnedLine, TenderPart
+
+
+@dataclass(frozen=True, slots=True)
+class Booked:
+    """What a resolution books on an order, in full: lines with their units, and shipping and fees."""
+
+    lines: tuple[ReturnedLine, ...] = ()
+    charges: tuple[ReturnedLine, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Ours:
+    """One money row or resolution of ours that stands. `reference` is None until the platform has named its record.
+
+    `minor` is what it gives back, `deducted` what it withheld; `lines` and `charges` are booked in full.
+    """
+
+    minor: int
+    deducted: int
+    reference: RefundRef | None = None
+    key: str = ""
+    parts: tuple[TenderPart, ...] = ()
+    lines: tuple[ReturnedLine, ...] = ()
+    charges: tuple[ReturnedLine, ...] = ()
+
+
+def as_it_stands(order: Order, ours: Sequence[Ours]) -> Order:
+    """`order` with every row of ours that its snapshot lacks folded in, and with what we kept counted exactly.
+
+    `order.kept`, as adapters fill it, is the sum over its refund records of what they booked less what they moved; for a
+    record of ours the deduction that we wrote down replaces that figure.
+    """
+    shown = {record.ref: record for record in order.refunds}
+    shown_keys = {record.key: record for record in order.refunds if record.key}
+    for row in ours:
+        record = shown.get(row.reference) if row.reference is not None else shown_keys.get(row.key)
+        if record is not None:
+            order = replace(order, kept=order.kept + row.deducted - max(0, record.booked - record.moved))
+        else:
+            order = _with(order, row)
+    return order
+
+
+def units_back(order: Order, line: OrderLine, elsewhere: Iterable[int]) -> int:
+    """How many units of `line` nobody has claimed yet, once `elsewhere` units are spoken for that the snapshot lacks."""
+    free = line.quantity - line.refunded_quantity - sum(elsewhere)
+    if line.returnable is not None:
+        free = min(free, line.returnable)
+    return max(0, 0 if order.cancelled else free)
+
+
+def _with(order: Order, row: Ours) -> Order:
+    """`order` as if the platform showed `row`."""
+    parts = {part.tender: part.minor for part in row.parts}
+    booked = {str(line.line): line for line in (*row.lines, *row.charges)}
+    return replace(
+        order,
+        refunded=order.refunded + row.minor,
+        kept=order.kept + row.deducted,
+        lines=tuple(_line(line, booked.get(line.id)) for line in order.lines),
+        shipping=tuple(_charge(charge, booked.get(charge.id)) for charge in order.shipping),
+        fees=tuple(_charge(charge, booked.get(charge.id)) for charge in order.fees),
+        tenders=tuple(_tender(tender, parts.get(tender.id, 0)) for tender in order.tenders),
+    )
+
+
+def _line(line: OrderLine, booked: ReturnedLine | None) -> OrderLine:
+    if booked is None:
+        return line
+    return replace(line, refunded_quantity=line.refunded_quantity + booked.quantity, refunded=line.refunded.plus(booked.worth))
+
+
+def _charge(charge: Charge, booked: ReturnedLine | None) -> Charge:
+    return charge if booked is None else replace(charge, refunded=charge.refunded.plus(booked.worth))
+
+
+def _tender(tender: Tender, minor: int) -> Tender:
+    return replace(tender, refunded=tender.refunded + minor) if minor else tender
+
+
+@dataclass(frozen=True, slots=True)
+class Misfit:
+    """Why an instruction no longer fits its order: what it asks, what there is. Minor units, or units of a line."""
+
+    part: str
+    asked: int
+    there: int
+
+
+def misfit(order: Order, ours: Sequence[Ours], row: Ours) -> Misfit | None:
+    """The first part of `row` that the order, as it stands with `ours` beside it, cannot bear any more; None: it fits."""
+    now = as_it_stands(order, ours)
+    rest = now.total - now.refunded - now.kept
+    if row.minor + row.deducted > rest:
+        return Misfit("order", row.minor + row.deducted, rest)
+    booked = {str(line.line): line for line in row.lines}
+    for line in now.lines:
+        wanted = booked.pop(line.id, None)
+        if wanted is not None and wanted.quantity > line.quantity - line.refunded_quantity:
+            return Misfit(f"line:{line.id}", wanted.quantity, line.quantity - line.refunded_quantity)
+    if booked:  # the line was removed from the order
+        gone = next(iter(booked.values()))
+        return Misfit(f"line:{gone.line}", gone.quantity, 0)
+    tenders = {tender.id: tender for tender in now.tenders}
+    for part in row.parts:
+        tender = tenders.get(part.tender)
+        there = max(0, tender.captured - tender.refunded) if tender else 0
+        if part.minor > there:
+            return Misfit(f"tender:{part.tender}", part.minor, there)
+    return None

@@ -1,0 +1,55 @@
+"""Bring the database to the version of this code, and back: Alembic, with our engine and no file of its own."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from connector.db import Database
+from connector.models import Base
+
+
+def to(database: Database, revision: str = "head") -> None:
+    """Upgrade to `revision`, each step in a transaction of its own. Two at once wait for each other."""
+    with database.migrating() as connection:
+        command.upgrade(_config(connection), revision)
+
+
+def back(database: Database, revision: str = "base") -> None:
+    """Downgrade to `revision`."""
+    with database.migrating() as connection:
+        command.downgrade(_config(connection), revision)
+
+
+def current(database: Database) -> str | None:
+    """The revision that the database is at; None: it is empty."""
+    with database.engine.connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision()
+
+
+def newest() -> str:
+    """The revision that this code wants."""
+    head = ScriptDirectory.from_config(_config(None)).get_current_head()
+    if head is None:
+        raise RuntimeError("no migrations are packaged")
+    return head
+
+
+def drift(database: Database) -> list[object]:
+    """What the models have and the database lacks, or the other way about; empty: they agree."""
+    with database.engine.connect() as connection:
+        found: list[object] = compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), Base.metadata)
+        return found
+
+
+def _config(connection: object) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(files("connector") / "migrations"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    return config

@@ -1,0 +1,66 @@
+"""Installations."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import date, datetime
+from enum import StrEnum
+
+from sqlalchemy import CheckConstraint, Date, ForeignKey, Index, PrimaryKeyConstraint, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from connector.models.base import Base, ByValue
+
+
+class ShopStatus(StrEnum):
+    """Whether we may work for a shop."""
+
+    ACTIVE = "active"
+    REVOKED = "revoked"  # needs to be connected again; nothing is deleted
+    UNINSTALLED = "uninstalled"
+
+
+class Shop(Base):
+    """One installation. `credentials` is ciphertext; `paused_until` holds back every row that calls the platform."""
+
+    __tablename__ = "shops"
+    __table_args__ = (UniqueConstraint("platform", "domain", name="one_per_domain"),)
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
+    platform: Mapped[str]
+    domain: Mapped[str]
+    status: Mapped[ShopStatus] = mapped_column(ByValue(ShopStatus), default=ShopStatus.ACTIVE)
+    credentials: Mapped[bytes]
+    time_zone: Mapped[str] = mapped_column(default="UTC")
+    paused_until: Mapped[datetime | None]
+    installed_at: Mapped[datetime]
+
+
+class Policy(Base):
+    """One published version of a shop's policy text. Never changed: an RMA is pinned to the version that judged it."""
+
+    __tablename__ = "policies"
+    __table_args__ = (
+        UniqueConstraint("shop_id", "version", name="one_per_version"),
+        Index("ix_policies_in_force", "shop_id", "effective_from", "version"),
+    )
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
+    shop_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("shops.id"))
+    version: Mapped[int]
+    text: Mapped[str]
+    effective_from: Mapped[date] = mapped_column(Date)
+    published_at: Mapped[datetime]
+    published_by: Mapped[str]
+
+
+class Spending(Base):
+    """What a shop has reserved on one day in one currency, minor units: the row that the daily cap locks."""
+
+    __tablename__ = "spending"
+    __table_args__ = (PrimaryKeyConstraint("shop_id", "day", "currency"), CheckConstraint("minor >= 0", name="not_negative"))
+
+    shop_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("shops.id"))
+    day: Mapped[date] = mapped_column(Date)
+    currency: Mapped[str]
+    minor: Mapped[int]

@@ -1,0 +1,96 @@
+"""Order rows: lock one, keep what was read, and say how it stands."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from sqlalchemy import or_, select
+from sqlalchemy.orm import Session
+
+from connector import db
+from connector.domain import codec
+from connector.domain.orders import Buyer, Order, OrderRef, RefundRef
+from connector.domain.platform import CreditOrder, RefundOrder
+from connector.domain.rma import MoneyState
+from connector.domain.standing import Booked, Ours
+from connector.models import MoneyKind, OrderRow, Refund, Resolution
+from connector.secrets import Vault
+
+
+def lock(session: Session, shop: uuid.UUID, ref: OrderRef) -> int:
+    """Lock the order until the transaction ends, on both databases, making its row if it is missing.
+
+    SQLAlchemy drops FOR UPDATE on SQLite without a word, so this is an upsert. Lock several in the order of their
+    references. Returns how often the order was locked before, plus one.
+    """
+    wanted = db.upsert(session, OrderRow).values(shop_id=shop, ref=ref, lock_version=1)
+    locked = wanted.on_conflict_do_update(index_elements=["shop_id", "ref"], set_={"lock_version": OrderRow.lock_version + 1}).returning(
+        OrderRow.lock_version
+    )
+    version: int = session.execute(locked, execution_options={"populate_existing": True}).scalar_one()
+    return version
+
+
+def keep(session: Session, shop: uuid.UUID, order: Order, *, read_began: datetime, vault: Vault) -> bool:
+    """Keep a snapshot without its buyer. False where one stands whose read began later (database clock)."""
+    values = {
+        "number": order.number,
+        "snapshot": codec.write(replace(order, buyer=Buyer(country=order.buyer.country, customer=order.buyer.customer))),
+        "read_began_at": read_began,
+        "email_digest": vault.email_digest(order.buyer.email) if order.buyer.email else None,
+        "postal_digest": vault.postal_digest(order.buyer.postal_code) if order.buyer.postal_code else None,
+    }
+    fresh = db.upsert(session, OrderRow).values(shop_id=shop, ref=order.ref, lock_version=0, **values)
+    older = or_(OrderRow.read_began_at.is_(None), OrderRow.read_began_at < read_began)
+    return db.changed(session, fresh.on_conflict_do_update(index_elements=["shop_id", "ref"], set_=values, where=older)) == 1
+
+
+def snapshot(session: Session, shop: uuid.UUID, ref: OrderRef) -> Order | None:
+    """What was last read of an order, or None where it never was."""
+    found = session.execute(select(OrderRow.snapshot).where(OrderRow.shop_id == shop, OrderRow.ref == ref)).scalar_one_or_none()
+    return None if found is None else codec.read(found, Order)
+
+
+def ours(session: Session, shop: uuid.UUID, ref: OrderRef, *, but: uuid.UUID | None = None) -> Sequence[Ours]:
+    """Every standing money row of the order, and every resolution that moved nothing but withheld something."""
+    rows = session.execute(
+        select(Refund).where(
+            Refund.shop_id == shop, Refund.order_ref == ref, Refund.state != MoneyState.REFUSED, Refund.id != (but or uuid.UUID(int=0))
+        )
+    ).scalars()
+    standing = [as_ours(row) for row in rows]
+    empty = session.execute(
+        select(Resolution).where(
+            Resolution.shop_id == shop, Resolution.order_ref == ref, Resolution.voided_at.is_(None), Resolution.total == 0
+        )
+    ).scalars()
+    return standing + [_empty(resolution) for resolution in empty]
+
+
+def as_ours(row: Refund) -> Ours:
+    """A money row as the order's arithmetic sees it."""
+    told = instruction(row)
+    return Ours(
+        minor=row.minor,
+        deducted=row.deducted,
+        reference=None if row.platform_reference is None else RefundRef(row.platform_reference),
+        key=row.id.hex,
+        parts=told.parts if isinstance(told, RefundOrder) else (),
+        lines=told.lines,
+        charges=told.charges,
+    )
+
+
+def instruction(row: Refund) -> RefundOrder | CreditOrder:
+    """What the row's bytes say is to be done."""
+    if row.kind is MoneyKind.REFUND:
+        return codec.read(row.instruction, RefundOrder)
+    return codec.read(row.instruction, CreditOrder)
+
+
+def _empty(resolution: Resolution) -> Ours:
+    booked = codec.read(resolution.booked, Booked)
+    return Ours(minor=0, deducted=resolution.deducted, key=resolution.id.hex, lines=booked.lines, charges=booked.charges)

@@ -1,0 +1,121 @@
+"""What a shopper may do: ask for a return."""
+
+from __future__ import annotations
+
+import secrets
+import uuid
+from collections.abc import Callable, Sequence
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from connector.domain import codec, number
+from connector.domain.orders import Order
+from connector.domain.platform import Contact
+from connector.domain.policy import Claim, Decision, Outcome, decide
+from connector.domain.rma import Disposition, Move, RmaState
+from connector.models import ContactRow, Kind, Rma, RmaLine, Units
+from connector.secrets import Vault
+from connector.services import orders, outbox, policies, rmas, timeline
+from connector.services.shops import ShopKeys
+
+
+class NotReturnable(Exception):
+    """The policy refuses; the decision says why, claim by claim."""
+
+    def __init__(self, decision: Decision) -> None:
+        """`decision` holds every rule that was evaluated."""
+        super().__init__(", ".join(decision.refusals))
+        self.decision = decision
+
+
+def request_return(
+    session: Session,
+    shop: ShopKeys,
+    order: Order,
+    claims: Sequence[Claim],
+    *,
+    read_began: datetime,
+    contact: Contact,
+    form_token: str,
+    vault: Vault,
+    now: datetime,
+    random_below: Callable[[int], int] = secrets.randbelow,
+) -> Rma:
+    """Make an RMA of a shopper's claims: requested, or authorised at once where the policy says so.
+
+    The form token makes a double click or a reload find the first RMA. `order` was read beginning at `read_began`
+    (database clock).
+
+    Raises:
+        NotReturnable: the policy refuses.
+        NoPolicy: the shop has none.
+    """
+    orders.lock(session, shop.id, order.ref)
+    if (
+        already := session.execute(select(Rma).where(Rma.shop_id == shop.id, Rma.form_token == form_token)).scalar_one_or_none()
+    ) is not None:
+        return already
+    orders.keep(session, shop.id, order, read_began=read_began, vault=vault)
+    zone = ZoneInfo(shop.time_zone)
+    today = now.astimezone(zone).date()
+    policy_id, policy = policies.in_force(session, shop.id, today)
+    decision = decide(policy, order, claims, taken=rmas.taken(session, shop.id, order), today=today, zone=zone)
+    if decision.outcome is Outcome.REFUSE:
+        raise NotReturnable(decision)
+    rma = Rma(
+        id=uuid.uuid4(),
+        shop_id=shop.id,
+        order_ref=order.ref,
+        number=_fresh_number(session, shop.id, random_below),
+        state=RmaState.REQUESTED,
+        policy_id=policy_id,
+        decision=codec.write(decision),
+        form_token=form_token,
+        requested_at=now,
+    )
+    session.add(rma)
+    session.flush()
+    _add_lines(session, rma, claims)
+    session.add(ContactRow(rma_id=rma.id, sealed=vault.encrypt("contact", rma.id.hex, codec.write(contact).decode())))
+    timeline.record(
+        session,
+        "rma.requested",
+        shop=shop.id,
+        rma=rma.id,
+        who="shopper",
+        at=now,
+        for_shopper=True,
+        facts={"outcome": decision.outcome.value},
+    )
+    if decision.outcome is Outcome.ALLOW:
+        authorise(session, rma, who="policy", today=today, now=now, expiry_days=policy.expiry_days)
+    outbox.put(session, Kind.MIRROR, rma.id, shop=shop.id, now=now)
+    return rma
+
+
+def authorise(session: Session, rma: Rma, *, who: str, today: date, now: datetime, expiry_days: int) -> None:
+    """Give the return authorisation, good for `expiry_days`. Raises `IllegalMove`."""
+    rma.expires_on = today + timedelta(days=expiry_days)
+    rmas.move(session, rma, Move.AUTHORISE, who=who, now=now, expires_on=rma.expires_on.isoformat())
+
+
+def _fresh_number(session: Session, shop: uuid.UUID, random_below: Callable[[int], int]) -> str:
+    """A number that the shop never used; the unique index has the last word in a race, and the request is then made again."""
+    while True:
+        drawn = number.draw(random_below)
+        if session.execute(select(Rma.id).where(Rma.shop_id == shop, Rma.number == drawn)).first() is None:
+            return drawn
+
+
+def _add_lines(session: Session, rma: Rma, claims: Sequence[Claim]) -> None:
+    for claim in claims:
+        line = RmaLine(
+            id=uuid.uuid4(), rma_id=rma.id, line_ref=claim.line, quantity=claim.quantity, reason=claim.reason, condition=claim.condition
+        )
+        session.add(line)
+        session.flush()
+        session.add(Units(rma_line_id=line.id, disposition=Disposition.AWAITED, quantity=claim.quantity))
+    session.flush()

@@ -1,0 +1,62 @@
+"""Installations: connect, look up, pause, uninstall."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from connector.domain.platform import ShopDomain
+from connector.models import Shop, ShopStatus
+from connector.secrets import Vault
+
+
+@dataclass(frozen=True, slots=True)
+class ShopKeys:
+    """What is needed to open a shop's store. `credentials` is ciphertext until `unseal`."""
+
+    id: uuid.UUID
+    platform: str
+    domain: ShopDomain
+    time_zone: str
+    credentials: bytes = field(repr=False)
+
+
+def connect(
+    session: Session, *, platform: str, domain: ShopDomain, credentials: Mapping[str, str], vault: Vault, time_zone: str, now: datetime
+) -> uuid.UUID:
+    """Install a shop, or give an installed one its new credentials: same row, same history."""
+    found = session.execute(select(Shop).where(Shop.platform == platform, Shop.domain == domain)).scalar_one_or_none()
+    shop = found or Shop(id=uuid.uuid4(), platform=platform, domain=domain, installed_at=now)
+    shop.credentials = seal(vault, shop.id, credentials)
+    shop.status, shop.paused_until, shop.time_zone = ShopStatus.ACTIVE, None, time_zone
+    session.add(shop)
+    session.flush()
+    return shop.id
+
+
+def keys_of(session: Session, shop: uuid.UUID) -> ShopKeys:
+    """The keys of one shop. Raises `NoResultFound`."""
+    row = session.get_one(Shop, shop)
+    return ShopKeys(row.id, row.platform, ShopDomain(row.domain), row.time_zone, row.credentials)
+
+
+def revoke(session: Session, shop: uuid.UUID) -> None:
+    """The platform refused our credentials: stop calling until the merchant connects again. Nothing is deleted."""
+    session.execute(update(Shop).where(Shop.id == shop, Shop.status == ShopStatus.ACTIVE).values(status=ShopStatus.REVOKED))
+
+
+def seal(vault: Vault, shop: uuid.UUID, credentials: Mapping[str, str]) -> bytes:
+    """Credentials as they are kept."""
+    return vault.encrypt("credentials", shop.hex, json.dumps(dict(credentials), sort_keys=True))
+
+
+def unseal(vault: Vault, keys: ShopKeys) -> dict[str, str]:
+    """Credentials as an adapter needs them."""
+    opened: dict[str, str] = json.loads(vault.decrypt("credentials", keys.id.hex, keys.credentials))
+    return opened

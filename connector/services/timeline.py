@@ -1,0 +1,53 @@
+"""Write the timeline: who did what, when, and why. The clock seals the entries soon after (`services/seals.py`)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TypeAlias
+
+from sqlalchemy.orm import Session
+
+from connector.models import Entry, EntryText, Unsealed
+
+Fact: TypeAlias = "str | int | bool | Sequence[Fact] | Mapping[str, Fact] | None"
+
+
+def record(
+    session: Session,
+    what: str,
+    *,
+    shop: uuid.UUID,
+    rma: uuid.UUID | None,
+    who: str,
+    at: datetime,
+    for_shopper: bool = False,
+    facts: Mapping[str, Fact] | None = None,
+) -> None:
+    """Add an entry. `what` is a code such as `money.settled`, `who` an id; the facts may be erased later."""
+    text = json.dumps(facts or {}, sort_keys=True, ensure_ascii=False)
+    salt = secrets.token_bytes(16)
+    entry = uuid.uuid4()
+    session.add(
+        Entry(
+            id=entry,
+            shop_id=shop,
+            rma_id=rma,
+            happened_at=at,
+            who=who,
+            what=what,
+            for_shopper=for_shopper,
+            commitment=commitment(salt, text),
+        )
+    )
+    session.flush()
+    session.add_all([EntryText(entry_id=entry, salt=salt, text=text), Unsealed(entry_id=entry, shop_id=shop)])
+
+
+def commitment(salt: bytes, text: str) -> bytes:
+    """What binds a text that may be erased: its salted digest."""
+    return hashlib.sha256(salt + text.encode()).digest()

@@ -1,0 +1,31 @@
+"""`python -m jobs worker` and `python -m jobs clock`: the two background processes."""
+
+from __future__ import annotations
+
+import sys
+
+from connector import logs
+from connector.config import Misconfigured, Settings
+from jobs import clock, drain, worker
+
+
+def main(argv: list[str]) -> int:
+    """Run one process until it is told to stop."""
+    try:
+        settings = Settings.from_env()
+    except Misconfigured as problem:
+        sys.stderr.write(f"{problem}\n")
+        return 2
+    logs.to_stderr()
+    match argv:
+        case ["worker"]:
+            return worker.main(settings, drain.run, drain.stop)
+        case ["clock"]:
+            return clock.main(settings)
+        case _:
+            sys.stderr.write("usage: python -m jobs worker|clock\n")
+            return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

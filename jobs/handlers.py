@@ -1,0 +1,16 @@
+"""Which function works off which kind of outbox row. A kind that is not here is left to a newer version."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Final, TypeAlias
+
+from connector.models import Kind
+from jobs import mirror, money
+from jobs.site import Site
+
+Handler: TypeAlias = Callable[[Site, uuid.UUID], None]
+
+HANDLERS: Final[Mapping[str, Handler]] = MappingProxyType({Kind.SETTLE.value: money.settle, Kind.MIRROR.value: mirror.show})

@@ -1,0 +1,34 @@
+"""What a handler works with: the database, the way to a shop's store, and a clock for windows inside this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from connector.db import Database, boot_clock
+from connector.domain.platform import Store
+from connector.services.refunds import MARGIN, WINDOW
+from connector.services.shops import ShopKeys
+
+
+class Impatient(ValueError):
+    """A store whose quiet period could end while a request of ours is still at work over there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """One process' workplace. Tests give it their own database, stores and stopwatch; nothing is patched."""
+
+    db: Database
+    open_store: Callable[[ShopKeys], Store]
+    stopwatch: Callable[[], timedelta] = boot_clock
+
+    def store(self, shop: ShopKeys) -> Store:
+        """The shop's store, once its patience is long enough for money. Raises `Impatient`."""
+        store = self.open_store(shop)
+        can = store.capabilities()
+        least = WINDOW + can.request_deadline + can.longest_run + MARGIN
+        if can.quiet_period < least:
+            raise Impatient(f"{shop.domain}: a quiet period of {can.quiet_period} must be at least {least}")
+        return store

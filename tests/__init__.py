@@ -1,0 +1,1 @@
+"""Retour's tests."""

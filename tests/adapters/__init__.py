@@ -1,0 +1,1 @@
+"""The adapters, against what the platforms really say."""
