@@ -33,8 +33,8 @@ class OneLine(logging.Formatter):
         return json.dumps(line, default=str, ensure_ascii=True)
 
 
-def to_stderr(level: int = logging.INFO) -> None:
-    """Log to standard error, as twelve-factor processes do."""
+def to_stderr(level: str = "info") -> None:
+    """Log to standard error, as twelve-factor processes do. An unknown level counts as `info`."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(OneLine())
-    logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.basicConfig(level=logging.getLevelNamesMapping().get(level.upper(), logging.INFO), handlers=[handler], force=True)

@@ -28,8 +28,8 @@ def back(database: Database, revision: str = "base") -> None:
 
 def current(database: Database) -> str | None:
     """The revision that the database is at; None: it is empty."""
-    with database.engine.connect() as connection:
-        return MigrationContext.configure(connection).get_current_revision()
+    with database.reading() as session:
+        return MigrationContext.configure(session.connection()).get_current_revision()
 
 
 def newest() -> str:
@@ -42,8 +42,9 @@ def newest() -> str:
 
 def drift(database: Database) -> list[object]:
     """What the models have and the database lacks, or the other way about; empty: they agree."""
-    with database.engine.connect() as connection:
-        found: list[object] = compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), Base.metadata)
+    with database.reading() as session:
+        context = MigrationContext.configure(session.connection(), opts={"compare_type": True})
+        found: list[object] = compare_metadata(context, Base.metadata)
         return found
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from importlib.resources import files
-from pathlib import Path
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
@@ -50,11 +49,6 @@ def opener(settings: Settings) -> Callable[[ShopKeys], Store]:
         return connect(shop.domain, unseal(keys, shop))
 
     return store_for
-
-
-def toy_shop(books: Path) -> toy.ToyStore:
-    """A simulated shop with these books, for the demo."""
-    return toy.ToyStore(books)
 
 
 def sample_order(name: str) -> Order:

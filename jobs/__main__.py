@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from connector import logs
@@ -16,7 +17,7 @@ def main(argv: list[str]) -> int:
     except Misconfigured as problem:
         sys.stderr.write(f"{problem}\n")
         return 2
-    logs.to_stderr()
+    logs.to_stderr(os.environ.get("RETOUR_LOG", "info"))
     match argv:
         case ["worker"]:
             return worker.main(settings, drain.run, drain.stop)

@@ -16,21 +16,16 @@ import os
 import random
 import sys
 import tempfile
-import threading
-import traceback
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
 from sqlalchemy import select
-from sqlalchemy.exc import OperationalError
-from sqlalchemy.orm import Session
 
 from adapters.simulators.toy import Fault, Proof, ToyStore
 from connector import migrate
@@ -41,144 +36,14 @@ from connector.domain.wanted import Payout
 from connector.models import Alarm, Kind, OutboxRow, Resolution, Rma
 from connector.secrets import Vault, new_key
 from connector.services import outbox, receipts, seals
-from jobs import drain
-from jobs.handlers import HANDLERS
 from jobs.site import Site
+from tests.machinery import Stepped, Worker, step
 from tests.world import Clock, World, an_order
 
 STEPS: Final = 6000  # far more than any schedule needs; more means that something goes round in circles
 PAUSES: Final = (0.5, 9.9, 10.1, 21, 95, 300, 900)
 UNDER_WAY: Final = (0.5, 9.9, 21)  # a request that has left: the far side gives it up after its longest run
 LEAPS: Final = (0.05, 0.3, 1, 5, 12, 31)
-_here = threading.local()
-
-
-class Killed(BaseException):
-    """kill -9, as a thread can feel it: nothing after this line happens."""
-
-
-class Stepped(Database):
-    """The real database, with a step before and after each transaction, where a worker may be stopped."""
-
-    def __init__(self, url: str, clock: Clock) -> None:
-        """`clock` is the database's."""
-        super().__init__(url, clock=lambda _session: clock.now, ring=ring)
-
-    @contextmanager
-    def transaction(self) -> Iterator[Session]:
-        """A write: it may be lost before its commit, and its answer after."""
-        step("before a transaction")
-        with super().transaction() as session:
-            yield session
-            stopped_inside()
-        step("after a commit")
-
-    @contextmanager
-    def reading(self) -> Iterator[Session]:
-        """A read."""
-        step("before a read")
-        with super().reading() as session:
-            yield session
-
-
-def step(name: str) -> None:
-    """Hand over to whoever the schedule picks, if this is a worker; the main thread just goes on."""
-    worker: Worker | None = getattr(_here, "worker", None)
-    if worker is not None:
-        worker.hand_over(name)
-
-
-def stopped_inside() -> None:
-    """Die or lose the database just before a commit, where the schedule said so."""
-    worker: Worker | None = getattr(_here, "worker", None)
-    if worker is not None:
-        worker.inside()
-
-
-def ring() -> None:
-    """A commit put something into the outbox: the bell rings, if Redis still knows."""
-    if (world := getattr(_here, "schedule", None)) is not None:
-        world.rung = True
-
-
-@dataclass(eq=False)
-class Worker:
-    """One worker process: claims a row, works it, again. Dies and is started anew by its supervisor."""
-
-    name: str
-    schedule: Schedule
-    site: Site
-    at: str = "idle"
-    asleep_until: timedelta = timedelta(0)
-    fate: str = ""
-    row: str = ""
-    _go: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
-    _back: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
-    _thread: threading.Thread | None = None
-    ended: bool = False
-
-    def proceed(self) -> None:
-        """Let it run to its next step."""
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._live, daemon=True)
-            self._thread.start()
-        self._go.release()
-        self._back.acquire()
-
-    def hand_over(self, name: str) -> None:
-        """Called by the worker's own thread at each step."""
-        self.at = name
-        self._back.release()
-        self._go.acquire()
-        if self.fate == "killed":
-            raise Killed
-        if self.fate == "database gone" and name == "after a commit":
-            self.fate = ""
-            raise OperationalError("COMMIT", None, ConnectionError("the answer to the commit was lost"))
-
-    def inside(self) -> None:
-        """Called just before a commit."""
-        if self.fate == "killed before the commit":
-            raise Killed
-        if self.fate == "database gone before the commit":
-            self.fate = ""
-            raise OperationalError("COMMIT", None, ConnectionError("the server went away"))
-
-    def _live(self) -> None:
-        _here.worker, _here.schedule = self, self.schedule
-        self._go.acquire()
-        while not self.ended:
-            try:
-                self._work()
-            except Killed:
-                self.schedule.note(f"{self.name} is dead")
-            except OperationalError:
-                self.schedule.note(f"{self.name} lost the database")
-            except BaseException:  # noqa: BLE001 - whatever it is, the schedule must hear of it
-                self.schedule.broken.append(traceback.format_exc())
-            self.fate, self.row = "", ""
-            self.at = "idle"
-            self._back.release()
-            self._go.acquire()
-
-    def _work(self) -> None:
-        """What the drain does with one row."""
-        with self.site.db.transaction() as session:
-            rows = outbox.claim(session, kinds=HANDLERS, limit=1, now=self.site.db.now(session))
-        if not rows:
-            self.schedule.rung = False
-            return
-        self.row = rows[0].kind
-        drain.work_one(self.site, rows[0])
-
-    def end(self) -> None:
-        """Stop the thread; the schedule is over."""
-        self.ended = True
-        if self._thread is not None:
-            self.fate = "killed"
-            while self._thread.is_alive():
-                self._go.release()
-                self._thread.join(0.01)
 
 
 @dataclass(eq=False)

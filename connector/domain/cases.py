@@ -30,7 +30,7 @@ from connector.domain.strict_json import Fields, Malformed, brief, loads
 from connector.domain.tenders import TenderOrder
 from connector.domain.wanted import ImpossibleWish, Payout, Wanted, WantedCharge, WantedLine
 
-_CASE: Final = "currency decimals prices_include_tax total refunded kept lines shipping order_fees tenders paid return"
+_CASE: Final = "currency decimals prices_include_tax total refunded kept lines shipping order_fees tenders tender_order paid return"
 _RETURN: Final = "lines shipping order_fees amount currency restocking_fee return_shipping_fee no_rma_fee as bonus tender_order"
 _MOST_DECIMALS: Final = 18  # no currency has more; ISO 4217 stops at 4
 
@@ -51,7 +51,11 @@ def read(raw: bytes) -> tuple[Order, Wanted, int]:
         raise bare.wrong("decimals", f"a whole number from 0 to {_MOST_DECIMALS}")
     case = Fields(bare.values, "", places)
     order = _order(case, currency)
-    return order, _wanted(case.inner("return", _RETURN), order), places
+    wanted = case.inner("return", _RETURN)
+    if case.has("tender_order") and wanted.has("tender_order"):
+        raise case.wrong("tender_order", "it once, for the order or in its return")
+    tender_order = _tender_order(case if case.has("tender_order") else wanted, order)
+    return order, _wanted(wanted, tender_order), places
 
 
 def run(raw: bytes) -> dict[str, object]:
@@ -133,7 +137,7 @@ def _tender(fields: Fields) -> Tender:
     )
 
 
-def _wanted(fields: Fields, order: Order) -> Wanted:
+def _wanted(fields: Fields, tender_order: TenderOrder) -> Wanted:
     """What is asked. `Wanted` itself refuses what contradicts itself."""
     restocking = fields.inner("restocking_fee", "percent amount")
     if fields.has("restocking_fee") and len(restocking.values) != 1:
@@ -154,7 +158,7 @@ def _wanted(fields: Fields, order: Order) -> Wanted:
             no_rma_fee=fields.amount("no_rma_fee"),
             payout=_payout(fields),
             bonus_percent=bonus.percent("percent"),
-            tender_order=_tender_order(fields, order),
+            tender_order=tender_order,
         )
     except ImpossibleWish as error:
         raise Malformed(f"return.{error}") from None

@@ -6,20 +6,25 @@ cattrs does the work. Canonical means sorted keys, no blanks, UTF-8: equal value
 from __future__ import annotations
 
 import json
+import re
 from datetime import date, datetime
 from fractions import Fraction
 from typing import Any, Final, TypeVar
 
 from cattrs import Converter
 
+from connector.domain.steps import Fact
+
 T = TypeVar("T")
+_FRACTION: Final = re.compile(r"-?[0-9]+/[0-9]+", re.ASCII)  # always with its denominator, so that a step's texts and fractions differ
 _CONVERTER: Final = Converter(detailed_validation=False, unstruct_collection_overrides={frozenset: sorted, set: sorted})
 _CONVERTER.register_unstructure_hook(datetime, lambda value: value.isoformat())
 _CONVERTER.register_structure_hook(datetime, lambda text, _: datetime.fromisoformat(text))
 _CONVERTER.register_unstructure_hook(date, lambda value: value.isoformat())
 _CONVERTER.register_structure_hook(date, lambda text, _: date.fromisoformat(text))
-_CONVERTER.register_unstructure_hook(Fraction, str)
+_CONVERTER.register_unstructure_hook(Fraction, lambda value: f"{value.numerator}/{value.denominator}")
 _CONVERTER.register_structure_hook(Fraction, lambda text, _: Fraction(text))
+_CONVERTER.register_structure_hook(Fact, lambda fact, _: Fraction(fact) if _FRACTION.fullmatch(str(fact)) else fact)
 
 
 def plain(value: object) -> Any:  # noqa: ANN401 - JSON

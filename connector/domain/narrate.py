@@ -86,13 +86,16 @@ SENTENCES: Mapping[StepCode, str] = MappingProxyType(
     }
 )
 
+FIRST_UNITS = "{part}, {component}: {after} of {of} units are worth {whole} x {after}/{of}, rounded down: {portion}."
+
 
 def sentence(step: Step, places: int) -> str:
     """`step` in English; `places` is the number of decimals of its amounts."""
     words = {name: _fact(value) for name, value in step.facts} | {name: show(minor, places) for name, minor in step.money}
     if "component" in words:
         words["component"] = f"{words['component']} {words.get('rate', '')}".strip()
-    return SENTENCES[step.code].format_map(words)
+    template = FIRST_UNITS if step.code is StepCode.UNITS and words["before"] == "0" else SENTENCES[step.code]
+    return template.format_map(words)
 
 
 def _fact(fact: Fact) -> str:

@@ -18,7 +18,7 @@ from connector.domain.platform import CreditOrder, RefundOrder, ReturnedLine
 from connector.domain.policy import Decision, RuleCode, restocking
 from connector.domain.quote import Quote, price
 from connector.domain.refusals import Unpriceable
-from connector.domain.rma import Disposition, Move, after
+from connector.domain.rma import Disposition, IllegalMove, Move, after
 from connector.domain.standing import Booked, as_it_stands
 from connector.domain.wanted import Payout, Wanted, WantedCharge, WantedLine
 from connector.models import Kind, MoneyKind, Resolution, Rma
@@ -27,6 +27,7 @@ from connector.services import limits, orders, outbox, policies, refunds, rmas, 
 from connector.services.shops import keys_of
 
 STALE_AFTER: Final = timedelta(seconds=30)
+CLOSING: Final = frozenset({Move.DECLINE, Move.CANCEL, Move.EXPIRE})
 
 
 class StaleRead(Exception):
@@ -84,8 +85,10 @@ def authorise(session: Session, rma_id: uuid.UUID, *, who: str, now: datetime) -
 
 
 def close(session: Session, rma_id: uuid.UUID, by: Move, *, who: str, now: datetime, why: str = "") -> None:
-    """Decline, cancel, or let expire: its units are free again. Raises `IllegalMove`."""
+    """Decline, cancel, or let expire: its units are free again. Raises `IllegalMove`, also for every other move."""
     rma = _locked(session, rma_id)
+    if by not in CLOSING:
+        raise IllegalMove(rma.state, by)
     rmas.move(session, rma, by, who=who, now=now, why=why)
     outbox.put(session, Kind.MIRROR, rma.id, shop=rma.shop_id, now=now)
 
@@ -108,9 +111,10 @@ def inspect(session: Session, rma_id: uuid.UUID, judged: Sequence[Judged], *, wh
     """Say what becomes of received units.
 
     Raises:
-        IllegalMove, NotEnoughUnits: those units are not there to be judged.
+        IllegalMove, NotEnoughUnits: those units are not there to be judged, or their money was decided already.
     """
     rma = _locked(session, rma_id)
+    after(rma.state, Move.RESOLVE)  # what is judged later would count as given back, and no resolution would pay it
     _each(session, rma, judged, was=Disposition.RECEIVED)
     found = [f"{one.line}: {one.quantity} {one.disposition.value}" for one in judged]
     timeline.record(session, "rma.inspected", shop=rma.shop_id, rma=rma.id, who=who, at=now, facts={"units": found})

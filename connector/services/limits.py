@@ -44,10 +44,13 @@ def spend(session: Session, resolution: Resolution, limits: Limits, *, time_zone
 
 
 def release(session: Session, resolution: Resolution) -> None:
-    """The resolution did not come about: its day may give as much again."""
-    day = _day(resolution.decided_at, session.get_one(Shop, resolution.shop_id).time_zone)
+    """The resolution did not come about: its day may give as much again.
+
+    Where the shop moved to another time zone since, that day may have another name, with less on it: then it keeps what it has.
+    """
+    day, given = _day(resolution.decided_at, session.get_one(Shop, resolution.shop_id).time_zone), resolution.total + resolution.bonus
     mine = (Spending.shop_id == resolution.shop_id, Spending.day == day, Spending.currency == resolution.currency)
-    statement = update(Spending).where(*mine).values(minor=Spending.minor - resolution.total - resolution.bonus)
+    statement = update(Spending).where(*mine, Spending.minor >= given).values(minor=Spending.minor - given)
     session.execute(statement.execution_options(synchronize_session=False))
 
 

@@ -16,6 +16,7 @@ from sqlalchemy import ColumnElement, and_, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from connector import db
+from connector.ids import ordered_id
 from connector.models import Kind, OutboxRow, Shop, ShopStatus
 
 LEASE: Final = timedelta(seconds=20)
@@ -55,7 +56,7 @@ class Claimed:
 
 def put(session: Session, kind: Kind, subject: uuid.UUID, *, shop: uuid.UUID, now: datetime, delay: timedelta = timedelta(0)) -> None:
     """Ask for work in the transaction of the fact that causes it. The bell rings after its commit."""
-    session.add(OutboxRow(shop_id=shop, kind=kind.value, subject_id=subject, put_at=now, available_at=now + delay))
+    session.add(OutboxRow(id=ordered_id(now), shop_id=shop, kind=kind.value, subject_id=subject, put_at=now, available_at=now + delay))
     db.will_ring(session)
 
 
@@ -87,9 +88,9 @@ def claim(session: Session, *, kinds: Collection[str], limit: int, now: datetime
 
 
 def renew(session: Session, rows: Collection[Claimed], *, now: datetime) -> None:
-    """One heartbeat for everything in hand."""
+    """One heartbeat for everything in hand. A row whose lease was given back a moment ago is not leased again."""
     if rows:
-        held = or_(*(_held(row) for row in rows))
+        held = and_(OutboxRow.leased_until.is_not(None), or_(*(_held(row) for row in rows)))
         session.execute(update(OutboxRow).where(held).values(leased_until=now + LEASE).execution_options(synchronize_session=False))
 
 

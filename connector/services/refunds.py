@@ -8,7 +8,7 @@ is evidence and is recorded whoever brings it. `jobs/money.py` walks these steps
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -117,6 +117,11 @@ def add(
         outbox.put(session, Kind.SETTLE, row_id, shop=resolution.shop_id, now=now)
     facts = amount_facts(told.amount) | {"kind": resolution.kind.value, "row": row_id.hex, "by_hand": by_hand}
     timeline.record(session, "money.reserved", shop=resolution.shop_id, rma=rma, who=resolution.decided_by, at=now, facts=facts)
+
+
+def of(session: Session, resolution: uuid.UUID) -> Sequence[Refund]:
+    """The calls that a decision makes, oldest first."""
+    return session.execute(select(Refund).where(Refund.resolution_id == resolution).order_by(Refund.reserved_at, Refund.id)).scalars().all()
 
 
 def unsettled(session: Session, row_id: uuid.UUID, *, now: datetime) -> Unsettled | None:

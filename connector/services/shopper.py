@@ -65,19 +65,7 @@ def request_return(
     decision = decide(policy, order, claims, taken=rmas.taken(session, shop.id, order), today=today, zone=zone)
     if decision.outcome is Outcome.REFUSE:
         raise NotReturnable(decision)
-    rma = Rma(
-        id=uuid.uuid4(),
-        shop_id=shop.id,
-        order_ref=order.ref,
-        number=_fresh_number(session, shop.id, random_below),
-        state=RmaState.REQUESTED,
-        policy_id=policy_id,
-        decision=codec.write(decision),
-        form_token=form_token,
-        requested_at=now,
-    )
-    session.add(rma)
-    session.flush()
+    rma = _new(session, shop.id, order, policy_id, decision, form_token=form_token, now=now, random_below=random_below)
     _add_lines(session, rma, claims)
     session.add(ContactRow(rma_id=rma.id, sealed=vault.encrypt("contact", rma.id.hex, codec.write(contact).decode())))
     timeline.record(
@@ -98,8 +86,36 @@ def request_return(
 
 def authorise(session: Session, rma: Rma, *, who: str, today: date, now: datetime, expiry_days: int) -> None:
     """Give the return authorisation, good for `expiry_days`. Raises `IllegalMove`."""
-    rma.expires_on = today + timedelta(days=expiry_days)
-    rmas.move(session, rma, Move.AUTHORISE, who=who, now=now, expires_on=rma.expires_on.isoformat())
+    expires_on = today + timedelta(days=expiry_days)
+    rmas.move(session, rma, Move.AUTHORISE, who=who, now=now, expires_on=expires_on.isoformat())
+    rma.expires_on = expires_on  # after the move, which may be refused
+
+
+def _new(
+    session: Session,
+    shop: uuid.UUID,
+    order: Order,
+    policy: uuid.UUID,
+    decision: Decision,
+    *,
+    form_token: str,
+    now: datetime,
+    random_below: Callable[[int], int],
+) -> Rma:
+    rma = Rma(
+        id=uuid.uuid4(),
+        shop_id=shop,
+        order_ref=order.ref,
+        number=_fresh_number(session, shop, random_below),
+        state=RmaState.REQUESTED,
+        policy_id=policy,
+        decision=codec.write(decision),
+        form_token=form_token,
+        requested_at=now,
+    )
+    session.add(rma)
+    session.flush()
+    return rma
 
 
 def _fresh_number(session: Session, shop: uuid.UUID, random_below: Callable[[int], int]) -> str:

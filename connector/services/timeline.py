@@ -10,8 +10,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TypeAlias
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from connector.ids import ordered_id
 from connector.models import Entry, EntryText, Unsealed
 
 Fact: TypeAlias = "str | int | bool | Sequence[Fact] | Mapping[str, Fact] | None"
@@ -31,7 +33,7 @@ def record(
     """Add an entry. `what` is a code such as `money.settled`, `who` an id; the facts may be erased later."""
     text = json.dumps(facts or {}, sort_keys=True, ensure_ascii=False)
     salt = secrets.token_bytes(16)
-    entry = uuid.uuid4()
+    entry = ordered_id(at)
     session.add(
         Entry(
             id=entry,
@@ -46,6 +48,12 @@ def record(
     )
     session.flush()
     session.add_all([EntryText(entry_id=entry, salt=salt, text=text), Unsealed(entry_id=entry, shop_id=shop)])
+
+
+def entries(session: Session, shop: uuid.UUID, *, rma: uuid.UUID | None = None) -> Sequence[Entry]:
+    """What happened in a shop, or to one RMA, in order."""
+    query = select(Entry).where(Entry.shop_id == shop).order_by(Entry.happened_at, Entry.id)
+    return session.execute(query if rma is None else query.where(Entry.rma_id == rma)).scalars().all()
 
 
 def commitment(salt: bytes, text: str) -> bytes:

@@ -1,0 +1,145 @@
+"""`retour`: what an operator types. Every command reads its settings from the environment."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+import click
+
+from connector import demo as story
+from connector import migrate as migrations
+from connector import policy_text, wiring
+from connector.config import Misconfigured, Settings
+from connector.secrets import UnusableKey, new_key
+from connector.services import seals
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="retour")
+def main() -> None:
+    """Retour: returns for Shopify and WooCommerce."""
+
+
+def _explained(command: Callable[P, R]) -> Callable[P, R]:
+    """What an operator can mend is said in one sentence, without a traceback."""
+
+    @wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except (Misconfigured, UnusableKey, story.DemoFailed) as problem:
+            raise click.ClickException(str(problem)) from problem
+
+    return run
+
+
+@main.command()
+@_explained
+def migrate() -> None:
+    """Bring the database to the version of this code."""
+    database = wiring.database(Settings.from_env())
+    was = migrations.current(database)
+    migrations.to(database)
+    click.echo(
+        f"The database is at {migrations.current(database)}"
+        + (f" (it was at {was or 'nothing'})." if was != migrations.current(database) else " already.")
+    )
+
+
+@main.command()
+@_explained
+def verify() -> None:
+    """Walk every shop's timeline along its seals: was anything changed, left out or put in? Exit code 1 if so."""
+    settings = Settings.from_env()
+    with wiring.database(settings).reading() as session:
+        verdicts = list(seals.verify(session, settings.seal_key.encode()))
+    for verdict in verdicts:
+        erased = f", {verdict.erased} of them with their text erased" if verdict.erased else ""
+        sealed = f"sealed up to entry {verdict.sealed}{erased}; {verdict.unsealed} wait for their seal"
+        click.echo(f"{verdict.domain}: {sealed}; last seal {verdict.last or 'none'}")
+        for fault in verdict.faults:
+            click.echo(f"  CHANGED: {fault}")
+    if not verdicts:
+        click.echo("No shop is installed.")
+    if any(verdict.faults for verdict in verdicts):
+        sys.exit(1)
+
+
+@main.command()
+def keys() -> None:
+    """Print a fresh set of keys for the environment. Keep them: what they encrypt cannot be read without them."""
+    for name in ("RETOUR_SECRET_KEYS", "RETOUR_DIGEST_KEY", "RETOUR_SEAL_KEY"):
+        click.echo(f"{name}={new_key()}")
+
+
+@main.group()
+def policy() -> None:
+    """Work with policy files."""
+
+
+@policy.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def check(file: Path) -> None:
+    """Read a policy file and run the test cases in it. Exit code 1 if it could not be published."""
+    try:
+        text = file.read_text(encoding="utf-8")
+        policy_text.read(text)
+        failures = policy_text.failing_tests(text)
+    except UnicodeDecodeError:
+        raise click.ClickException(f"{file} is not UTF-8 text") from None
+    except policy_text.FaultyPolicy as faults:
+        raise click.ClickException(f"{file} has mistakes:\n{faults}") from None
+    for failure in failures:
+        click.echo(f"FAILS: {failure}")
+    if failures:
+        raise click.ClickException(f"{len(failures)} of its test cases do not come out")
+    click.echo(f"{file} is fine; its test cases come out.")
+
+
+@main.command()
+@click.option(
+    "--data",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(".retour/demo"),
+    show_default=True,
+    help="Where it keeps its files.",
+)
+@_explained
+def demo(data: Path) -> None:
+    """Play one return from the claim to the shop's books, with the worker killed half-way."""
+    with _alone(data):
+        shutil.rmtree(data, ignore_errors=True)
+        data.mkdir(parents=True, mode=0o700)
+        logging.basicConfig(filename=data / "demo.log", level=logging.INFO, force=True)
+        settings = Settings.from_env({"RETOUR_DATA": str(data), "RETOUR_DEV": "1"})
+        click.echo("Retour plays one return, from the shopper's claim to the books of the shop. Nothing leaves this machine.")
+        click.echo(f"(SQLite, Valkey, a worker and a clock as processes of their own; files in {data}.)")
+        story.play(settings, click.echo)
+        click.echo(f"\nThat was one return. Look for yourself: RETOUR_DATA={data} retour verify")
+
+
+@contextmanager
+def _alone(data: Path) -> Iterator[None]:
+    """One demo a directory: the next one would clear the files of this one."""
+    data.parent.mkdir(parents=True, exist_ok=True)
+    with data.with_name(f"{data.name}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise click.ClickException(f"a demo is running in {data}; wait for it, or give --data another place") from None
+        yield
+
+
+if __name__ == "__main__":
+    main()
