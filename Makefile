@@ -34,7 +34,7 @@ coverage: $(READY) ## Every test, and 100 % of the branches of domain/ and jobs/
 schedules: $(READY) ## Crashes, pauses and races at random (SEEDS=10000 DATABASE=postgresql://…, else a fresh SQLite)
 	$(BIN)/python -m tests.schedules --seeds '$(SEEDS)' $(if $(DATABASE),--database '$(DATABASE)',--jobs 2) $(ARGS)
 
-demo: $(READY) ## A simulated shop with orders, to click through in the browser
+demo: $(READY) ## One return on a genuine order, told as a story, with a worker killed half-way
 	$(BIN)/retour demo $(ARGS)
 
 format: $(READY) ## Let ruff put the code in order

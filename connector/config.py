@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import stat
+import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -49,12 +49,8 @@ class Settings:
         """
         env = os.environ if environ is None else environ
         data = Path(env.get("RETOUR_DATA") or ".retour").resolve()
-        dev = env.get("RETOUR_DEV", "") == "1"
-        base = env.get("BASE_URL") or "http://127.0.0.1:8000"
-        if dev and urlsplit(base).hostname not in _LOOPBACK:
-            raise Misconfigured(
-                f"RETOUR_DEV=1 opens loopback and http shops and must not meet a public BASE_URL ({base}); unset one of them"
-            )
+        dev = _flag(env, "RETOUR_DEV")
+        base = _base_url(env.get("BASE_URL") or "http://127.0.0.1:8000", dev=dev)
         alone = not env.get("DATABASE_URL")
         keys = tuple(key.strip() for key in env.get("RETOUR_SECRET_KEYS", "").split(",") if key.strip())
         digest, seal = env.get("RETOUR_DIGEST_KEY", ""), env.get("RETOUR_SEAL_KEY", "")
@@ -74,49 +70,90 @@ class Settings:
             secret_keys=keys,
             digest_key=digest,
             seal_key=seal,
-            base_url=base.rstrip("/"),
+            base_url=base,
             dev=dev,
             threads=_whole(env, "RETOUR_THREADS", 4, lowest=2),
-            kinds=frozenset(kind.strip() for kind in env["RETOUR_KINDS"].split(",") if kind.strip()) if env.get("RETOUR_KINDS") else None,
+            kinds=_kinds(env.get("RETOUR_KINDS", "")),
         )
 
 
+def _base_url(url: str, *, dev: bool) -> str:
+    """Our own address, which links in mails and on pages begin with; without a slash at its end."""
+    try:
+        parts = urlsplit(url)
+        host, _port = parts.hostname, parts.port
+    except ValueError:
+        parts, host = urlsplit(""), None
+    rest = (parts.username, parts.password, parts.query, parts.fragment)
+    if parts.scheme not in {"http", "https"} or not host or any(rest) or not url.isascii() or any(sign.isspace() for sign in url):
+        raise Misconfigured("BASE_URL must be the address that shoppers reach, such as https://returns.example.com")
+    if dev and host not in _LOOPBACK:
+        raise Misconfigured(f"RETOUR_DEV=1 opens loopback and http shops and must not meet a public BASE_URL ({url}); unset one of them")
+    return url.rstrip("/")
+
+
 def _database_url(url: str) -> str:
-    """SQLAlchemy's form of the address that hosts hand out."""
-    scheme, rest = url.split(":", 1) if ":" in url else (url, "")
-    match scheme:
-        case "postgres" | "postgresql":
-            return f"postgresql+psycopg:{rest}"
-        case "postgresql+psycopg" | "sqlite":
-            return url
-        case _:
-            raise Misconfigured("DATABASE_URL must begin with postgresql:// or sqlite:///")
+    """SQLAlchemy's form of the address that hosts hand out. What is wrong with one is never quoted: it may hold a password."""
+    scheme, _, rest = url.partition(":")
+    if scheme in {"postgres", "postgresql", "postgresql+psycopg"} and rest.startswith("//"):
+        return f"postgresql+psycopg:{rest}"
+    if scheme == "sqlite" and rest.startswith("///") and rest not in {"///", "///:memory:"}:
+        return url
+    raise Misconfigured("DATABASE_URL must begin with postgresql:// or be sqlite:/// and the path of a file")
 
 
-def _whole(env: Mapping[str, str], name: str, default: int, *, lowest: int) -> int:
+def _flag(env: Mapping[str, str], name: str) -> bool:
+    text = env.get(name, "")
+    if text not in {"", "0", "1"}:
+        raise Misconfigured(f"{name} must be 1, or 0, or not set, not {text!r}")
+    return text == "1"
+
+
+def _kinds(text: str) -> frozenset[str] | None:
+    kinds = frozenset(kind.strip() for kind in text.split(",") if kind.strip())
+    if text and not kinds:
+        raise Misconfigured("RETOUR_KINDS names no kind of work; unset it for a worker that does every kind")
+    return kinds or None
+
+
+def _whole(env: Mapping[str, str], name: str, default: int, *, lowest: int, highest: int = 999) -> int:
     text = env.get(name, "")
     if not text:
         return default
-    if not text.isascii() or not text.isdecimal() or int(text) < lowest:
-        raise Misconfigured(f"{name} must be a whole number of at least {lowest}, not {text!r}")
+    if not (text.isascii() and text.isdecimal() and len(text) < 10 and lowest <= int(text) <= highest):
+        raise Misconfigured(f"{name} must be a whole number from {lowest} to {highest}, not {text[:20]!r}")
     return int(text)
 
 
 def _kept(data: Path, name: str, fresh: str) -> str:
     """A key of the embedded default: made once, readable by its owner alone."""
-    data.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = data / name
-    if not path.exists():
-        draft = data / f".{name}.{os.getpid()}"
-        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, stat.S_IRUSR | stat.S_IWUSR)
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not path.exists():
+            _make(path, fresh)
+        kept = path.read_text(encoding="ascii").strip()
+    except OSError as trouble:
+        raise Misconfigured(f"RETOUR_DATA: {path}: {trouble.strerror}; name a directory that this user may write to") from trouble
+    if not kept:
+        raise Misconfigured(f"{path} is empty; restore it from a backup (what it encrypted cannot be read without it)")
+    return kept
+
+
+def _make(path: Path, fresh: str) -> None:
+    """The whole file or none, also where several processes are at it or the power goes: the first one's key counts."""
+    handle, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # 0600
+    try:
         with os.fdopen(handle, "w", encoding="ascii") as file:
             file.write(fresh)
             file.flush()
             os.fsync(file.fileno())
-        with suppress(FileExistsError):  # another process was first: its key counts
+        with suppress(FileExistsError):
             os.link(draft, path)
-        draft.unlink()
-    kept = path.read_text(encoding="ascii").strip()
-    if not kept:
-        raise Misconfigured(f"{path} is empty; restore it from a backup (what it encrypted cannot be read without it)")
-    return kept
+    finally:
+        Path(draft).unlink()
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

@@ -190,10 +190,15 @@ class Database:
 
     @contextmanager
     def migrating(self) -> Iterator[Connection]:
-        """A connection for migrations, one at a time: the turn on SQLite, an advisory lock on PostgreSQL."""
+        """A connection for migrations, one at a time: the turn on SQLite, an advisory lock on PostgreSQL.
+
+        SQLite changes a table by making it anew, which it refuses while others refer to it: the steps check references themselves.
+        """
         alone = self._turn.taken(_MIGRATES) if self._turn else nullcontext()
         with alone, self._writer.connect() as connection:
-            if self.dialect == "postgresql":
+            if self.dialect == "sqlite":
+                connection.connection.cursor().execute("PRAGMA foreign_keys=OFF")  # without a transaction, in which it does nothing
+            else:
                 connection.execute(text(f"SET LOCAL lock_timeout = '{_MIGRATES}s'"))
                 connection.execute(text("SELECT pg_advisory_lock(hashtextextended('retour:migrate', 0))"))
                 connection.commit()
@@ -201,8 +206,10 @@ class Database:
                 yield connection
                 connection.commit()
             finally:
-                if self.dialect == "postgresql":
-                    connection.rollback()
+                connection.rollback()
+                if self.dialect == "sqlite":
+                    connection.connection.cursor().execute("PRAGMA foreign_keys=ON")
+                else:
                     connection.execute(text("SELECT pg_advisory_unlock(hashtextextended('retour:migrate', 0))"))
                     connection.commit()
 

@@ -22,7 +22,6 @@ class OneLine(logging.Formatter):
             "event": record.getMessage(),
             "logger": record.name,
         }
-        line |= {name: value for name, value in vars(record).items() if name not in _STANDARD}
         if record.exc_info and record.exc_info[0] is not None:
             line["exception"] = record.exc_info[0].__name__
             trace = record.exc_info[2]
@@ -30,7 +29,16 @@ class OneLine(logging.Formatter):
                 trace = trace.tb_next
             if trace is not None:
                 line["raised_at"] = f"{trace.tb_frame.f_code.co_filename.rsplit('/', 1)[-1]}:{trace.tb_lineno}"
-        return json.dumps(line, default=str, ensure_ascii=True)
+        extras = {name: value for name, value in vars(record).items() if name not in _STANDARD and name not in line}
+        try:
+            return json.dumps(line | extras, default=_shown, ensure_ascii=True, allow_nan=False)
+        except (TypeError, ValueError, RecursionError):  # else logging would print a traceback, values and all
+            return json.dumps(line | {"unshown": sorted(extras)}, ensure_ascii=True)
+
+
+def _shown(value: object) -> str:
+    """What JSON has no form for. Of an exception only its type: its words may quote what it met (A71)."""
+    return type(value).__name__ if isinstance(value, BaseException) else str(value)
 
 
 def to_stderr(level: str = "info") -> None:

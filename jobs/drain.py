@@ -102,6 +102,9 @@ class Drain:
     ring: Callable[[], object] = lambda: None
     handlers: Mapping[str, Handler] = field(default_factory=lambda: HANDLERS)
     kinds: Collection[str] | None = None
+    heartbeat: timedelta = HEARTBEAT
+    deadline: timedelta = HANDLER_DEADLINE
+    longest: timedelta = LONGEST
     _stopping: threading.Event = field(default_factory=threading.Event)
     _in_hand: dict[Future[None], Claimed] = field(default_factory=dict)
     _started: dict[Future[None], float] = field(default_factory=dict)
@@ -109,7 +112,7 @@ class Drain:
     def run(self) -> int:
         """Drain once; returns how many rows were worked."""
         self.clear_bell()  # before the first claim, so that a ring meanwhile is not lost
-        until, worked = time.monotonic() + LONGEST.total_seconds(), 0
+        until, worked = time.monotonic() + self.longest.total_seconds(), 0
         quiet = threading.Event()
         heart = threading.Thread(target=self._beat, args=(quiet,), name="lease-heartbeat", daemon=True)
         heart.start()
@@ -158,8 +161,8 @@ class Drain:
                 log.error("work.unrecorded", extra={"kind": row.kind, "subject": row.subject_id.hex, "error": type(error).__name__})
 
     def _beat(self, quiet: threading.Event) -> None:
-        while not quiet.wait(HEARTBEAT.total_seconds()):
-            longest = time.monotonic() - HANDLER_DEADLINE.total_seconds()
+        while not quiet.wait(self.heartbeat.total_seconds()):
+            longest = time.monotonic() - self.deadline.total_seconds()
             rows = [row for future, row in list(self._in_hand.items()) if self._started.get(future, longest) > longest]
             try:
                 with self.site.db.transaction() as session:

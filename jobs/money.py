@@ -97,7 +97,10 @@ def _look(store: Store, errand: _Errand, seen: Unsettled) -> Sighting:
 
 def _mark(site: Site, store: Store, seen: Unsettled, sighting: Sighting | None) -> Attempt:
     """The next attempt, ours alone. The order is read first: the row must still fit, and what it shows is the pre-image."""
-    order = store.order(seen.order)
+    try:
+        order = store.order(seen.order)
+    except Rejected as no:  # it is gone, or not ours to read any more: asking again is pointless
+        raise NeedsAPerson("order_unreadable", str(no)) from no
     started = site.stopwatch()  # before the mark: our window can only be shorter than the database thinks
     with site.db.transaction() as session:
         attempt = refunds.mark(session, seen, order, sighting, now=site.db.now(session))

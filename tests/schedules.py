@@ -71,7 +71,12 @@ class Schedule:
         self.start = self.clock.now
         self.rmas: dict[uuid.UUID, tuple[Payout, int]] = {}
         order = an_order(
-            f"order-{self.seed}", units=self.rng.randint(1, 4), net=self.rng.randint(100, 9999), tax=self.rng.randint(0, 2000), lines=2
+            f"order-{self.seed}",
+            units=self.rng.randint(1, 4),
+            net=self.rng.randint(100, 9999),
+            tax=self.rng.randint(0, 2000),
+            lines=2,
+            delivered=self.clock.now.date(),
         )
         self.toy.place(order)
         self.order = order

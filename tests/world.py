@@ -33,6 +33,7 @@ days = 30
 automatic = true
 """
 START = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
+DELIVERED = START.date()
 
 
 @dataclass(slots=True)
@@ -139,6 +140,7 @@ def an_order(
     net: int = 3000,
     tax: int = 600,
     lines: int = 1,
+    delivered: date = DELIVERED,
     tenders: Callable[[int], tuple[Tender, ...]] | None = None,
 ) -> Order:
     """An order of a few equal lines with one tax rate, paid by card. Minor units of EUR."""
@@ -148,7 +150,7 @@ def an_order(
             units,
             Worth(net, (Tax(RateRef("vat"), tax),)),
             product=Product(title=f"Shirt {n}"),
-            delivered_on=START.date(),
+            delivered_on=delivered,
         )
         for n in range(1, lines + 1)
     )

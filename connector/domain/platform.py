@@ -254,12 +254,21 @@ class SightingKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """The answer of a look. `burned`: ABSENT came from a fence, so every earlier attempt is dead for good."""
+    """The answer of a look. `burned`: ABSENT came from a fence, so every earlier attempt is dead for good.
+
+    Raises:
+        ValueError: SETTLED without a receipt, which would be read as unpaid, or a receipt of what is not settled.
+    """
 
     kind: SightingKind
     receipt: Receipt | None = None
     burned: bool = False
     words: str = ""
+
+    def __post_init__(self) -> None:
+        """SETTLED names its receipt, and nothing else has one."""
+        if (self.kind is SightingKind.SETTLED) != (self.receipt is not None):
+            raise ValueError(f"{self.kind.value}, and the receipt is {self.receipt}")
 
 
 # ── Records ─────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 
 from connector.domain.orders import Charge, Order, OrderLine, RefundRef, Tender
 from connector.domain.platform import ReturnedLine, TenderPart
+from connector.domain.refundable import left, left_of
+from connector.domain.tenders import room
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +67,15 @@ def units_back(order: Order, line: OrderLine, elsewhere: Iterable[int]) -> int:
 def _with(order: Order, row: Ours) -> Order:
     """`order` as if the platform showed `row`."""
     parts = {part.tender: part.minor for part in row.parts}
-    booked = {str(line.line): line for line in (*row.lines, *row.charges)}
+    lines = {str(line.line): line for line in row.lines}
+    charges = {str(charge.line): charge for charge in row.charges}
     return replace(
         order,
         refunded=order.refunded + row.minor,
         kept=order.kept + row.deducted,
-        lines=tuple(_line(line, booked.get(line.id)) for line in order.lines),
-        shipping=tuple(_charge(charge, booked.get(charge.id)) for charge in order.shipping),
-        fees=tuple(_charge(charge, booked.get(charge.id)) for charge in order.fees),
+        lines=tuple(_line(line, lines.get(line.id)) for line in order.lines),
+        shipping=tuple(_charge(charge, charges.get(charge.id)) for charge in order.shipping),
+        fees=tuple(_charge(charge, charges.get(charge.id)) for charge in order.fees),
         tenders=tuple(_tender(tender, parts.get(tender.id, 0)) for tender in order.tenders),
     )
 
@@ -103,7 +106,7 @@ class Misfit:
 def misfit(order: Order, ours: Sequence[Ours], row: Ours) -> Misfit | None:
     """The first part of `row` that the order, as it stands with `ours` beside it, cannot bear any more; None: it fits."""
     now = as_it_stands(order, ours)
-    rest = now.total - now.refunded - now.kept
+    rest = left(now)
     if row.minor + row.deducted > rest:
         return Misfit("order", row.minor + row.deducted, rest)
     booked = {str(line.line): line for line in row.lines}
@@ -114,10 +117,15 @@ def misfit(order: Order, ours: Sequence[Ours], row: Ours) -> Misfit | None:
     if booked:  # the line was removed from the order
         gone = next(iter(booked.values()))
         return Misfit(f"line:{gone.line}", gone.quantity, 0)
+    charges = {str(charge.id): left_of(charge) for charge in (*now.shipping, *now.fees)}
+    for charge in row.charges:
+        there = charges.get(str(charge.line), 0)
+        if abs(charge.worth.gross) > abs(there):  # shipping went back elsewhere: never twice (A26)
+            return Misfit(f"charge:{charge.line}", charge.worth.gross, there)
     tenders = {tender.id: tender for tender in now.tenders}
     for part in row.parts:
         tender = tenders.get(part.tender)
-        there = max(0, tender.captured - tender.refunded) if tender else 0
+        there = room(tender) if tender else 0
         if part.minor > there:
             return Misfit(f"tender:{part.tender}", part.minor, there)
     return None

@@ -263,11 +263,27 @@ def again(session: Session, row_id: uuid.UUID, order: Order, *, who: str, now: d
         raise NeedsAPerson("no_longer_fits", f"{problem.part}: {problem.asked} asked, {problem.there} there")
     fresh = uuid.uuid4()
     told = replace(orders.instruction(row), key=fresh.hex)
-    add(session, resolution, told, row_id=fresh, rma=resolution.rma_id, deducted=row.deducted, by_hand=False, now=now, instead_of=row.id)
+    add(
+        session,
+        resolution,
+        told,
+        row_id=fresh,
+        rma=resolution.rma_id,
+        deducted=row.deducted,
+        by_hand=_by_hand(told, order),
+        now=now,
+        instead_of=row.id,
+    )
     timeline.record(
         session, "money.again", shop=row.shop_id, rma=resolution.rma_id, who=who, at=now, facts={"row": fresh.hex, "instead_of": row.id.hex}
     )
     return fresh
+
+
+def _by_hand(told: RefundOrder | CreditOrder, order: Order) -> bool:
+    """Whether it goes to a tender through which no platform can pay: cash on delivery, a bank transfer."""
+    manual = {tender.id for tender in order.tenders if not tender.pays_back}
+    return isinstance(told, RefundOrder) and any(part.tender in manual for part in told.parts)
 
 
 def pre_image(order: Order) -> dict[str, str]:

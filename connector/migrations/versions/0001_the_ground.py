@@ -335,6 +335,7 @@ def _protect() -> None:
         )
         for table in APPEND_ONLY:
             op.execute(f"CREATE TRIGGER append_only BEFORE UPDATE OR DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION append_only()")
+            op.execute(f"CREATE TRIGGER append_only_all BEFORE TRUNCATE ON {table} FOR EACH STATEMENT EXECUTE FUNCTION append_only()")
     else:
         for table in APPEND_ONLY:
             for verb in ("UPDATE", "DELETE"):
@@ -348,6 +349,7 @@ def _unprotect() -> None:
     if op.get_bind().dialect.name == "postgresql":
         for table in APPEND_ONLY:
             op.execute(f"DROP TRIGGER append_only ON {table}")
+            op.execute(f"DROP TRIGGER append_only_all ON {table}")
         op.execute("DROP FUNCTION append_only()")
     else:
         for table in APPEND_ONLY:
