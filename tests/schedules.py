@@ -18,8 +18,9 @@ import sys
 import tempfile
 import uuid
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -276,26 +277,30 @@ class Verdict:
     events: Counter[str]
 
 
-def run(seeds: Sequence[int], url: str, trace: Callable[[str], object] | None = None) -> list[Verdict]:
-    """Run these seeds on one database, which is brought to the newest version first."""
-    clock = Clock()
-    database = Stepped(url, clock)
-    migrate.to(database)
-    vault = Vault.of([new_key()], new_key())
-    try:
-        verdicts = []
-        for seed in seeds:
-            clock.advance(timedelta(hours=1))
-            verdicts.append(Schedule(seed, database, clock, vault, trace).run())
-        return verdicts
-    finally:
-        database.dispose()
+def run(seeds: Sequence[int], url: str | None = None, trace: Callable[[str], object] | None = None) -> list[Verdict]:
+    """Run these seeds on one database, brought to the newest version first. Without a URL: a SQLite of their own, gone afterwards."""
+    with nullcontext(url) if url else _fresh_sqlite() as address:
+        clock = Clock()
+        database = Stepped(address, clock)
+        migrate.to(database)
+        vault = Vault.of([new_key()], new_key())
+        try:
+            verdicts = []
+            for seed in seeds:
+                clock.advance(timedelta(hours=1))
+                verdicts.append(Schedule(seed, database, clock, vault, trace).run())
+            return verdicts
+        finally:
+            database.dispose()
 
 
-def fresh_sqlite() -> str:
+@contextmanager
+def _fresh_sqlite() -> Iterator[str]:
     """A new SQLite database, in memory-backed storage where the machine has some: durability is not what is tested here."""
     shm = Path("/dev/shm")
-    return f"sqlite:///{tempfile.mkdtemp(prefix='retour-schedules-', dir=shm if shm.is_dir() and os.access(shm, os.W_OK) else None)}/s.db"
+    where = shm if shm.is_dir() and os.access(shm, os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="retour-schedules-", dir=where) as directory:
+        yield f"sqlite:///{directory}/s.db"
 
 
 def report(verdicts: Sequence[Verdict], say: Callable[[str], object] = print) -> bool:
@@ -330,10 +335,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     seeds = [asked.seed] if asked.seed is not None else list(range(asked.first, asked.first + asked.seeds))
     if asked.jobs > 1 and not asked.database:
         with ProcessPoolExecutor(asked.jobs) as pool:
-            parts = pool.map(run, [seeds[n :: asked.jobs] for n in range(asked.jobs)], [fresh_sqlite() for _ in range(asked.jobs)])
+            parts = pool.map(run, [seeds[n :: asked.jobs] for n in range(asked.jobs)])
             verdicts = sorted((verdict for part in parts for verdict in part), key=lambda verdict: verdict.seed)
     else:
-        verdicts = run(seeds, asked.database or fresh_sqlite(), print if asked.trace else None)
+        verdicts = run(seeds, asked.database, print if asked.trace else None)
     return 0 if report(verdicts) else 1
 
 

@@ -17,7 +17,6 @@ import pytest
 from sqlalchemy import create_engine, func, select
 from sqlalchemy.orm import Session, sessionmaker
 
-from adapters.simulators.toy import ToyStore
 from connector import migrate
 from connector.db import Busy, Database
 from connector.domain.money import Money
@@ -25,10 +24,10 @@ from connector.domain.orders import LineRef, Order, OrderRef, TenderRef, Worth
 from connector.domain.platform import CreditOrder, RefundOrder, ReturnedLine, TenderPart
 from connector.domain.rma import RmaState
 from connector.domain.standing import Ours, misfit
-from connector.models import MoneyKind, OrderRow, Refund, Resolution, Rma
+from connector.models import MoneyKind, OrderRow, Refund, Resolution, Rma, Shop
 from connector.services import orders, policies, refunds
 from tests.processes import together
-from tests.world import START, Clock, World, an_order
+from tests.world import POLICY, START, an_order
 
 ROUNDS: Final = 300
 PAID: Final = 3600
@@ -60,18 +59,17 @@ class Stage:
 
 
 def staged(database: Database, rounds: int) -> Stage:
-    toy = ToyStore(":memory:")
-    world = World(database, toy, Clock())
-    toy.close()
-    rmas = tuple(uuid.uuid4() for _ in range(rounds))
+    shop, rmas = uuid.uuid4(), tuple(uuid.uuid4() for _ in range(rounds))
     with database.transaction() as session:
-        policy, _ = policies.in_force(session, world.shop.id, START.date())
-        session.add_all([OrderRow(shop_id=world.shop.id, ref=f"order-{n}") for n in range(rounds)])
+        session.add(Shop(id=shop, platform="toy", domain="one.example", credentials=b"", installed_at=START))
+        session.flush()
+        policy = policies.publish(session, shop, POLICY, effective_from=START.date(), who="owner", now=START)
+        session.add_all([OrderRow(shop_id=shop, ref=f"order-{n}") for n in range(rounds)])
         session.flush()
         for n, rma in enumerate(rmas):
-            fixed = {"shop_id": world.shop.id, "policy_id": policy, "decision": b"{}", "requested_at": START, "state": RmaState.RECEIVED}
+            fixed = {"shop_id": shop, "policy_id": policy, "decision": b"{}", "requested_at": START, "state": RmaState.RECEIVED}
             session.add(Rma(id=rma, order_ref=f"order-{n}", number=f"R{n}", form_token=str(n), **fixed))
-    return Stage(database.url.render_as_string(hide_password=False), world.shop.id, rmas)
+    return Stage(database.url.render_as_string(hide_password=False), shop, rmas)
 
 
 def race(meet: Callable[[], object], stage: Stage, me: int, linger: float, naive: bool) -> list[bool]:

@@ -24,7 +24,7 @@ def _quiet() -> Iterator[None]:
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_random_schedules_on_sqlite(part: int, capsys: pytest.CaptureFixture[str]) -> None:
-    verdicts = schedules.run(range(1 + part * EACH, 1 + (part + 1) * EACH), schedules.fresh_sqlite())
+    verdicts = schedules.run(range(1 + part * EACH, 1 + (part + 1) * EACH))
 
     fine = schedules.report(verdicts)
 
@@ -54,4 +54,4 @@ def test_the_judge_sees_a_procedure_that_takes_an_unknown_outcome_for_nothing(mo
 
     monkeypatch.setattr(money, "_send", careless)
 
-    assert not schedules.report(schedules.run(range(1, 121), schedules.fresh_sqlite()), lambda _line: None)
+    assert not schedules.report(schedules.run(range(1, 121)), lambda _line: None)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from connector.domain.orders import Charge, Order, OrderLine, RefundRef, Tender
 from connector.domain.platform import ReturnedLine, TenderPart
-from connector.domain.refundable import left, left_of
+from connector.domain.refundable import left, left_of, units_left
 from connector.domain.tenders import room
 
 
@@ -112,8 +112,8 @@ def misfit(order: Order, ours: Sequence[Ours], row: Ours) -> Misfit | None:
     booked = {str(line.line): line for line in row.lines}
     for line in now.lines:
         wanted = booked.pop(line.id, None)
-        if wanted is not None and wanted.quantity > line.quantity - line.refunded_quantity:
-            return Misfit(f"line:{line.id}", wanted.quantity, line.quantity - line.refunded_quantity)
+        if wanted is not None and wanted.quantity > units_left(line):
+            return Misfit(f"line:{line.id}", wanted.quantity, units_left(line))
     if booked:  # the line was removed from the order
         gone = next(iter(booked.values()))
         return Misfit(f"line:{gone.line}", gone.quantity, 0)

@@ -168,15 +168,16 @@ def mark(session: Session, seen: Unsettled, order: Order, sighting: Sighting | N
         raise Later(_AGAIN, "money.already_there")
     if problem := misfit(order, orders.ours(session, seen.shop.id, seen.order, but=row.id), orders.as_ours(row)):
         raise NeedsAPerson("no_longer_fits", f"{problem.part}: {problem.asked} asked, {problem.there} there")
-    burned = sighting is not None and sighting.burned
-    first = now if row.asked_first_at is None or burned else row.asked_first_at
     number = row.attempt + 1
+    first, first_attempt = now, number
+    if row.asked_first_at is not None and not (sighting and sighting.burned):  # an earlier one may have left, and may still act
+        first, first_attempt = row.asked_first_at, row.asked_first_attempt or number
     values = {
         "state": money_after(row.state, MoneyMove.MARK),
         "attempt": number,
         "marked_at": now,
         "asked_first_at": first,
-        "asked_first_attempt": number if first is now else row.asked_first_attempt,
+        "asked_first_attempt": first_attempt,
         "before": codec.write(pre_image(order)),
     }
     if not _compare_and_set(session, seen.id, seen.attempt, **values):

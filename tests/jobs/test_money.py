@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from adapters.simulators.toy import Fault, Proof
 from connector.domain import codec
-from connector.domain.money import Money
-from connector.domain.orders import RefundRef
-from connector.domain.platform import OutcomeUnknown, Receipt, Sighting, SightingKind
+from connector.domain.platform import OutcomeUnknown
 from connector.domain.rma import MoneyState
 from connector.models import Refund
 from connector.services import refunds
@@ -427,31 +424,3 @@ def test_the_database_has_the_last_word_on_who_marks(till: Till) -> None:
         assert known.attempt == 0
 
     assert till.stands() == (PENDING, 7, None)
-
-
-@BOTH
-def test_an_attempt_is_ours_while_it_is_the_latest_and_younger_than_its_window(till: Till) -> None:
-    attempt = till.marked()
-
-    def mine(number: int, age: timedelta) -> bool:
-        with till.db.reading() as session:
-            return refunds.still_mine(session, till.row_id, replace(attempt, number=number), now=START + age)
-
-    assert mine(1, timedelta(0))
-    assert mine(1, refunds.WINDOW - timedelta(microseconds=1))
-    assert not mine(1, refunds.WINDOW)
-    assert not mine(2, timedelta(0))
-    till.settle()
-    assert not mine(1, timedelta(0))
-
-
-@pytest.mark.parametrize("kind", SightingKind)
-def test_settled_names_its_receipt_and_nothing_else_has_one(kind: SightingKind) -> None:
-    """Settled without a receipt would be read as not paid, and paid again."""
-    receipt = Receipt(RefundRef("toy-1"), Money(1200, "EUR"))
-    settled = kind is SightingKind.SETTLED
-
-    with pytest.raises(ValueError, match="receipt"):
-        Sighting(kind, None if settled else receipt)
-
-    assert Sighting(kind, receipt if settled else None).kind is kind

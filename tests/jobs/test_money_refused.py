@@ -9,8 +9,9 @@ import pytest
 from sqlalchemy import select
 
 from adapters.simulators.toy import Fault
-from connector.domain.orders import Order, OrderRef, RefundRecord, RefundRef
-from connector.domain.platform import Rejected, Revoked, Throttled
+from connector.domain.money import Money
+from connector.domain.orders import Order, RefundRecord, RefundRef
+from connector.domain.platform import Receipt, Revoked, Sighting, SightingKind, Throttled
 from connector.domain.rma import MoneyState, RmaState
 from connector.models import OutboxRow, Resolution, Shop, ShopStatus
 from connector.services import limits, refunds, shops
@@ -351,7 +352,32 @@ def test_who_was_overtaken_cannot_park_the_row(till: Till) -> None:
     assert till.stands() == (SENT, 1, 1)
 
 
+# ── Small promises ──
+
+
 @BOTH
-def test_an_order_that_does_not_exist_is_refused_by_the_shop(till: Till) -> None:
-    with pytest.raises(Rejected):
-        till.shop.order(OrderRef("none"))
+def test_an_attempt_is_ours_while_it_is_the_latest_and_younger_than_its_window(till: Till) -> None:
+    attempt = till.marked()
+
+    def mine(number: int, age: timedelta) -> bool:
+        with till.db.reading() as session:
+            return refunds.still_mine(session, till.row_id, replace(attempt, number=number), now=START + age)
+
+    assert mine(1, timedelta(0))
+    assert mine(1, refunds.WINDOW - timedelta(microseconds=1))
+    assert not mine(1, refunds.WINDOW)
+    assert not mine(2, timedelta(0))
+    till.settle()
+    assert not mine(1, timedelta(0))
+
+
+@pytest.mark.parametrize("kind", SightingKind)
+def test_settled_names_its_receipt_and_nothing_else_has_one(kind: SightingKind) -> None:
+    """Settled without a receipt would be read as not paid, and paid again."""
+    receipt = Receipt(RefundRef("toy-1"), Money(1200, "EUR"))
+    settled = kind is SightingKind.SETTLED
+
+    with pytest.raises(ValueError, match="receipt"):
+        Sighting(kind, None if settled else receipt)
+
+    assert Sighting(kind, receipt if settled else None).kind is kind

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 import uuid
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import select
-from sqlalchemy.exc import DBAPIError
 
 from connector.domain import codec
 from connector.domain.orders import Buyer, CustomerRef, Order, OrderRef, Product, RefundRef
@@ -22,8 +16,7 @@ from connector.domain.standing import Ours
 from connector.domain.wanted import Payout
 from connector.models import OrderRow, Refund
 from connector.services import orders
-from tests.processes import together
-from tests.services.acts import PLAIN, decide, opened, placed
+from tests.services.acts import PLAIN, decide, placed
 from tests.services.conftest import MakeWorld
 from tests.world import START, World, an_order
 
@@ -56,63 +49,6 @@ def snapshot(world: World) -> Order | None:
 def test_locking_makes_the_row_and_counts(world: World) -> None:
     assert [lock(world), lock(world), lock(world, OrderRef("other"))] == [1, 2, 1]
     assert snapshot(world) is None
-
-
-def test_a_lock_that_was_rolled_back_never_was(world: World) -> None:
-    with suppress(ZeroDivisionError), world.db.transaction() as session:
-        orders.lock(session, world.shop.id, REF)
-        raise ZeroDivisionError
-
-    assert lock(world) == 1
-
-
-def test_who_locks_an_order_waits_until_the_other_transaction_ended(world: World) -> None:
-    order, locked, go = [], threading.Event(), threading.Event()
-
-    def first() -> None:
-        with world.db.transaction() as session:
-            orders.lock(session, world.shop.id, REF)
-            locked.set()
-            go.wait(10)
-            order.append("first")
-
-    def second() -> None:
-        locked.wait(10)
-        with world.db.transaction() as session:
-            assert orders.lock(session, world.shop.id, REF) == 2
-            order.append("second")
-
-    with ThreadPoolExecutor(2) as threads:
-        acts = [threads.submit(first), threads.submit(second)]
-        locked.wait(10)
-        threading.Timer(0.3, go.set).start()
-        for act in acts:
-            act.result(20)
-
-    assert order == ["first", "second"]
-
-
-def test_a_reading_transaction_cannot_lock(world: World) -> None:
-    with pytest.raises(DBAPIError, match=r"read-?only"), world.db.reading() as session:
-        orders.lock(session, world.shop.id, REF)
-
-
-def count_in_a_process(meet: Callable[[], object], url: str, shop: uuid.UUID, rounds: int) -> None:
-    """Reads a number and writes it back one higher, under the order's lock: lost updates would show."""
-    database = opened(url)
-    meet()
-    for _ in range(rounds):
-        with database.transaction() as session:
-            orders.lock(session, shop, REF)
-            row = session.execute(select(OrderRow).where(OrderRow.shop_id == shop, OrderRow.ref == REF)).scalar_one()
-            row.number = str(int(row.number or 0) + 1)
-    database.dispose()
-
-
-def test_two_processes_never_hold_one_order_together(world: World, database_url: str) -> None:
-    together(count_in_a_process, [(database_url, world.shop.id, 100)] * 2)
-
-    assert (kept(world).number, kept(world).lock_version) == ("200", 200)
 
 
 # ── Snapshots ──
