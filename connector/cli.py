@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -15,11 +16,14 @@ from typing import ParamSpec, TypeVar
 import click
 
 from connector import demo as story
+from connector import logs, policy_text, wiring
 from connector import migrate as migrations
-from connector import policy_text, wiring
 from connector.config import Misconfigured, Settings
+from connector.db import Database
+from connector.embedded import Valkey
 from connector.secrets import UnusableKey, new_key
 from connector.services import seals
+from connector.supervisor import AlreadyRunning, Child, Supervisor
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -62,7 +66,9 @@ def migrate() -> None:
 def verify() -> None:
     """Walk every shop's timeline along its seals: was anything changed, left out or put in? Exit code 1 if so."""
     settings = Settings.from_env()
-    with wiring.database(settings).reading() as session:
+    database = wiring.database(settings)
+    _migrated(database)
+    with database.reading() as session:
         verdicts = list(seals.verify(session, settings.seal_key.encode()))
     for verdict in verdicts:
         erased = f", {verdict.erased} of them with their text erased" if verdict.erased else ""
@@ -74,6 +80,25 @@ def verify() -> None:
         click.echo("No shop is installed.")
     if any(verdict.faults for verdict in verdicts):
         sys.exit(1)
+
+
+@main.command()
+@_explained
+def run() -> None:
+    """Run a worker and a clock here until told to stop, with an embedded Valkey unless REDIS_URL names another server."""
+    settings = Settings.from_env()
+    _migrated(wiring.database(settings))
+    logs.to_stderr(os.environ.get("RETOUR_LOG", "info"))
+    children = [Child(name, [sys.executable, "-m", "jobs", name]) for name in ("worker", "clock")]
+    environ = dict(os.environ)
+    if not os.environ.get("REDIS_URL"):
+        valkey = Valkey(settings.data_dir)
+        children.insert(0, valkey.child())
+        environ["REDIS_URL"] = valkey.url
+    try:
+        sys.exit(Supervisor(settings.data_dir, children, environ).run())
+    except AlreadyRunning as other:
+        raise click.ClickException(str(other)) from other
 
 
 @main.command()
@@ -126,7 +151,14 @@ def demo(data: Path) -> None:
         click.echo("Retour plays one return, from the shopper's claim to the books of the shop. Nothing leaves this machine.")
         click.echo(f"(SQLite, Valkey, a worker and a clock as processes of their own; files in {data}.)")
         story.play(settings, click.echo)
-        click.echo(f"\nThat was one return. Look for yourself: RETOUR_DATA={data} retour verify")
+        click.echo(f"\nThat was one return. Look for yourself: RETOUR_DATA={data} {os.path.relpath(sys.argv[0])} verify")
+
+
+def _migrated(database: Database) -> None:
+    """A database of another version is not touched."""
+    at, wanted = migrations.current(database), migrations.newest()
+    if at != wanted:
+        raise Misconfigured(f"the database is at {at or 'nothing'} and this code wants {wanted}: run `retour migrate` first")
 
 
 @contextmanager

@@ -1,6 +1,6 @@
-"""`retour demo`: one return on a genuine order, from the claim to the shop's books, told as a story. Everything in it is real.
+"""`retour demo`: one return on a genuine order, from the claim to the shop's books, told as a story.
 
-The embedded default runs it: SQLite, a Valkey server, a worker and a clock as processes of their own. The shop is simulated;
+The embedded default runs it: SQLite, a Valkey server, a worker and a clock as processes of their own. Only the shop is simulated;
 its books are a file of its own, so what it paid does not depend on what happens to us. In the middle the worker is killed.
 """
 

@@ -7,8 +7,10 @@ A row's outcome is recorded under the fence of its claim, so a drain that slept 
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -17,22 +19,26 @@ from datetime import timedelta
 from functools import cache
 from typing import Final
 
+from sqlalchemy.exc import OperationalError
+
 from connector import wiring
 from connector.bell import Bell
 from connector.config import Settings
 from connector.db import Busy
-from connector.domain.platform import OutcomeUnknown, Revoked, Throttled
+from connector.domain.platform import Revoked, Throttled
 from connector.services import outbox, shops
 from connector.services.outbox import Claimed, Later, NeedsAPerson
-from jobs.handlers import HANDLERS, Handler
+from jobs.handlers import GIVE_UP, HANDLERS, Handler
 from jobs.site import Site
 
 log = logging.getLogger(__name__)
 
 HEARTBEAT: Final = timedelta(seconds=5)
 ATTEMPTS: Final = 10
+HANDLER_GRACE: Final = timedelta(minutes=1)  # past its deadline, before the whole process goes
 HANDLER_DEADLINE: Final = timedelta(minutes=4)  # a handler that takes longer hangs: its lease is left to run out
 LONGEST: Final = timedelta(minutes=5)  # of one drain; the sweep rings again for what is left
+_REMEMBERED: Final = 100  # shops that were served of late
 _FIRST_BACKOFF: Final = timedelta(seconds=2)
 _LONGEST_BACKOFF: Final = timedelta(minutes=10)
 
@@ -40,12 +46,13 @@ _LONGEST_BACKOFF: Final = timedelta(minutes=10)
 def work_one(site: Site, row: Claimed, handlers: Mapping[str, Handler] = HANDLERS) -> None:
     """Run one claimed row's handler and record what became of it.
 
-    A throttled or revoked shop is not an attempt: it holds back the shop. Any other error backs off, and parks the row
-    after `ATTEMPTS` of them. This is one of the three places that catch every exception.
+    A throttled or revoked shop is not an attempt: it holds back the shop. Nor is a database that is busy or away. Any
+    other error backs off, and parks the row after `ATTEMPTS` of them; so every exception is caught here.
     """
     try:
         handlers[row.kind](site, row.subject_id)
     except Later as later:
+        log.info("work.later", extra={"kind": row.kind, "subject": row.subject_id.hex, "why": str(later)})
         _say(site, row, wait_for=later.delay)
     except Throttled as busy:
         _say(site, row, wait_for=timedelta(0), pause=busy.retry_after)
@@ -54,7 +61,10 @@ def work_one(site: Site, row: Claimed, handlers: Mapping[str, Handler] = HANDLER
         _say(site, row, wait_for=timedelta(0), revoked=True)
     except NeedsAPerson as question:
         _say(site, row, park=question.why)
-    except (OutcomeUnknown, Busy, Exception) as error:  # noqa: BLE001 - see above; the first two are only named for the reader
+    except (Busy, OperationalError) as away:
+        log.warning("database.away", extra={"kind": row.kind, "subject": row.subject_id.hex, "error": type(away).__name__})
+        _say(site, row, wait_for=_FIRST_BACKOFF)
+    except Exception as error:  # noqa: BLE001 - see above
         _failed(site, row, error)
     else:
         with site.db.transaction() as session:
@@ -65,6 +75,8 @@ def _failed(site: Site, row: Claimed, error: Exception) -> None:
     extra = {"kind": row.kind, "subject": row.subject_id.hex, "attempt": row.attempts + 1, "error": type(error).__name__}
     log.error("work.failed", extra=extra, exc_info=error)
     if row.attempts + 1 >= ATTEMPTS:
+        if row.kind in GIVE_UP:
+            GIVE_UP[row.kind](site, row.subject_id)
         _say(site, row, park=f"failed {ATTEMPTS} times: {type(error).__name__}")
     else:
         _say(site, row, wait_for=min(_FIRST_BACKOFF * 2**row.attempts, _LONGEST_BACKOFF), failed=True)
@@ -105,7 +117,9 @@ class Drain:
     heartbeat: timedelta = HEARTBEAT
     deadline: timedelta = HANDLER_DEADLINE
     longest: timedelta = LONGEST
+    part: Callable[[], object] = lambda: os._exit(os.EX_TEMPFAIL)  # the supervisor starts another
     _stopping: threading.Event = field(default_factory=threading.Event)
+    _served: tuple[uuid.UUID, ...] = ()
     _in_hand: dict[Future[None], Claimed] = field(default_factory=dict)
     _started: dict[Future[None], float] = field(default_factory=dict)
 
@@ -118,8 +132,9 @@ class Drain:
         heart.start()
         try:
             with ThreadPoolExecutor(self.threads, thread_name_prefix="drain") as pool:
-                while not self._stopping.is_set() and time.monotonic() < until:
-                    claimed = self._claim()
+                while True:
+                    claims = not self._stopping.is_set() and time.monotonic() < until
+                    claimed = self._claim() if claims else []
                     for row in claimed:
                         future = pool.submit(work_one, self.site, row, self.handlers)
                         self._in_hand[future], self._started[future] = row, time.monotonic()
@@ -127,6 +142,7 @@ class Drain:
                     if not self._in_hand:
                         break
                     self._reap(wait(self._in_hand, timeout=1.0, return_when=FIRST_COMPLETED).done)
+                    self._part_with_the_hung()
         finally:
             quiet.set()
             heart.join()
@@ -151,8 +167,17 @@ class Drain:
         with self.site.db.transaction() as session:
             for kind in room:
                 limit = min(half - busy[kind], free - len(claimed))
-                claimed += outbox.claim(session, kinds=[kind], limit=limit, now=self.site.db.now(session))
+                claimed += outbox.claim(session, kinds=[kind], limit=limit, now=self.site.db.now(session), served=self._served)
+        for row in claimed:
+            self._served = (*(shop for shop in self._served if shop != row.shop_id), row.shop_id)[-_REMEMBERED:]
         return claimed
+
+    def _part_with_the_hung(self) -> None:
+        """A thread cannot be ended, only its process: what else it has in hand comes back by its lease, like after any crash."""
+        oldest = min(self._started.values(), default=time.monotonic())
+        if time.monotonic() - oldest > (self.deadline + HANDLER_GRACE).total_seconds():
+            log.critical("work.hung")
+            self.part()
 
     def _reap(self, finished: Collection[Future[None]]) -> None:
         for future in finished:

@@ -13,4 +13,6 @@ from jobs.site import Site
 
 Handler: TypeAlias = Callable[[Site, uuid.UUID], None]
 
+# What is to be done once a row of a kind has failed too often and is parked.
+GIVE_UP: Final[Mapping[str, Handler]] = MappingProxyType({Kind.SETTLE.value: money.give_up})
 HANDLERS: Final[Mapping[str, Handler]] = MappingProxyType({Kind.SETTLE.value: money.settle, Kind.MIRROR.value: mirror.show})

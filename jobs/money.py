@@ -50,8 +50,8 @@ def settle(site: Site, row_id: uuid.UUID) -> None:
     """Give the money of one row back, or leave it where the next run can go on.
 
     Raises:
-        Later: not now; nothing is wrong.
-        Throttled, Revoked: the shop does not answer us; nothing happened.
+        Later: not now. Also after an unanswered request, and after the row was parked: the next run finds nothing to do.
+        Throttled, Revoked: the shop does not answer us; this run moved nothing.
     """
     with site.db.reading() as session:
         seen = refunds.unsettled(session, row_id, now=site.db.now(session))
@@ -62,10 +62,9 @@ def settle(site: Site, row_id: uuid.UUID) -> None:
 
     with _or_ask_a_person(site, seen):
         sighting = _look(store, errand, seen) if seen.may_have_left else None
-        attempt = None if sighting and sighting.receipt else _mark(site, store, seen, sighting)
-    if attempt is None:
         receipt = sighting.receipt if sighting else None
-    else:
+        attempt = None if receipt else _mark(site, store, seen, sighting)
+    if attempt is not None:
         seen = replace(seen, attempt=attempt.number)
         with _or_ask_a_person(site, seen):
             receipt = _send(site, errand, seen, attempt)
@@ -101,6 +100,11 @@ def _mark(site: Site, store: Store, seen: Unsettled, sighting: Sighting | None) 
         order = store.order(seen.order)
     except Rejected as no:  # it is gone, or not ours to read any more: asking again is pointless
         raise NeedsAPerson("order_unreadable", str(no)) from no
+    if any(record.key for record in order.refunds):
+        with site.db.transaction() as session:
+            paid_before = receipts.book_what_came(session, seen.id, order, who=WHO, now=site.db.now(session))
+        if paid_before:
+            raise NeedsAPerson("paid_before", "the order shows a refund of this return that was closed as unpaid")
     started = site.stopwatch()  # before the mark: our window can only be shorter than the database thinks
     with site.db.transaction() as session:
         attempt = refunds.mark(session, seen, order, sighting, now=site.db.now(session))
@@ -142,6 +146,15 @@ def _send(site: Site, errand: _Errand, seen: Unsettled, attempt: Attempt) -> Rec
 def _unmark(site: Site, seen: Unsettled, attempt: Attempt) -> None:
     with site.db.transaction() as session:
         refunds.unmark(session, seen, attempt.number)
+
+
+def give_up(site: Site, row_id: uuid.UUID) -> None:
+    """Its work failed too often: a person is asked, so that the row holds up no other row of its order."""
+    with site.db.reading() as session:
+        seen = refunds.unsettled(session, row_id, now=site.db.now(session))
+    if seen is not None:
+        with site.db.transaction() as session:
+            refunds.park(session, seen, why="failed_too_often", words="", now=site.db.now(session))
 
 
 @contextmanager

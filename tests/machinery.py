@@ -82,8 +82,9 @@ def stopped_inside() -> None:
 
 def ring() -> None:
     """A commit put something into the outbox: the bell rings, if Redis still knows."""
-    if (world := getattr(_here, "schedule", None)) is not None:
-        world.rung = True
+    schedule: Stage | None = getattr(_here, "schedule", None)
+    if schedule is not None:
+        schedule.rung = True
 
 
 @dataclass(eq=False)

@@ -60,6 +60,35 @@ def test_migrate_says_what_it_did_and_can_be_repeated(tmp_path: Path) -> None:
     assert second.stdout == "The database is at 0001 already.\n"
 
 
+def test_an_unmigrated_database_is_left_alone_and_the_command_to_run_is_named(tmp_path: Path) -> None:
+    for command in ("verify", "run"):
+        told = retour(command, RETOUR_DATA=str(tmp_path / command))
+
+        assert told.returncode == 1
+        assert told.stderr == "Error: the database is at nothing and this code wants 0001: run `retour migrate` first\n"
+
+
+@pytest.mark.timeout(120)
+def test_run_serves_until_it_is_told_to_stop_and_leaves_nothing_running(tmp_path: Path) -> None:
+    environ = {**os.environ, "RETOUR_DATA": str(tmp_path)}
+    assert retour("migrate", RETOUR_DATA=str(tmp_path)).returncode == 0
+    running = subprocess.Popen([sys.executable, "-m", "connector.cli", "run"], env=environ, stderr=subprocess.PIPE, text=True)
+    assert running.stderr is not None
+    said = ""
+    while "worker.started" not in said:
+        line = running.stderr.readline()
+        assert line, said
+        said += line
+    second = retour("run", RETOUR_DATA=str(tmp_path))
+    running.terminate()
+    said += running.stderr.read()
+
+    assert running.wait(60) == 0
+    assert second.returncode == 1
+    assert "Traceback" not in second.stderr + said
+    assert '"event": "worker.stopped"' in said
+
+
 def test_settings_that_cannot_be_are_explained_in_a_sentence(tmp_path: Path) -> None:
     refused = retour("migrate", RETOUR_DATA=str(tmp_path), DATABASE_URL="mysql://nobody@localhost/x")
 

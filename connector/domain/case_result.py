@@ -1,4 +1,4 @@
-"""A quote, or the refusal of one, in the result format of `amount-cases.md`; keys in the order of that text."""
+"""A quote, or the refusal of one, in the result format of `docs/amounts.md`; keys in the order of that text."""
 
 from __future__ import annotations
 

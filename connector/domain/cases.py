@@ -1,4 +1,4 @@
-"""The case format of `amount-cases.md`: one order and one return as JSON, read strictly, priced, and the command around it."""
+"""The case format of `docs/amounts.md`: one order and one return as JSON, read strictly, priced, and the command around it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one line, shipping or fee entry gives back: rules 1, 2 and 3 of `amount-cases.md`.
+"""What one line, shipping or fee entry gives back: rules 1, 2 and 3 of `docs/amounts.md`.
 
 Amounts are minor units; those of a negative fee are negative throughout, and every rule holds for them mirrored.
 """

@@ -1,4 +1,4 @@
-"""What a return gives back, to the minor unit, and why: the arithmetic of `amount-cases.md`.
+"""What a return gives back, to the minor unit, and why: the arithmetic of `docs/amounts.md`.
 
 `price` reads from top to bottom like that text. What one line, shipping or fee entry is worth (rules 1 to 3) lies in `parts`,
 what is left of it and the cap (rules 2 and 5) in `refundable`, the checks before any arithmetic in `refusals`. All amounts

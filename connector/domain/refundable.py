@@ -1,6 +1,6 @@
 """What may still be given back, by order, by line and by unit. All amounts in minor units.
 
-The rules are those of `amount-cases.md`; each function names its rule.
+The rules are those of `docs/amounts.md`; each function names its rule.
 """
 
 from __future__ import annotations

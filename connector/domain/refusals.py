@@ -1,4 +1,4 @@
-"""Why a return cannot be priced: the codes of `amount-cases.md`, and the checks that need no arithmetic."""
+"""Why a return cannot be priced: the codes of `docs/amounts.md`, and the checks that need no arithmetic."""
 
 from __future__ import annotations
 

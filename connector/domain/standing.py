@@ -6,7 +6,7 @@ rows as if the platform showed them is what keeps two resolutions of one order f
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from connector.domain.orders import Charge, Order, OrderLine, RefundRef, Tender
@@ -56,14 +56,6 @@ def as_it_stands(order: Order, ours: Sequence[Ours]) -> Order:
     return order
 
 
-def units_back(order: Order, line: OrderLine, elsewhere: Iterable[int]) -> int:
-    """How many units of `line` nobody has claimed yet, once `elsewhere` units are spoken for that the snapshot lacks."""
-    free = line.quantity - line.refunded_quantity - sum(elsewhere)
-    if line.returnable is not None:
-        free = min(free, line.returnable)
-    return max(0, 0 if order.cancelled else free)
-
-
 def _with(order: Order, row: Ours) -> Order:
     """`order` as if the platform showed `row`."""
     parts = {part.tender: part.minor for part in row.parts}
@@ -102,30 +94,42 @@ class Misfit:
     asked: int
     there: int
 
+    def __str__(self) -> str:
+        """For staff: `line:shirt: 2 asked, 1 there`."""
+        return f"{self.part}: {self.asked} asked, {self.there} there"
+
 
 def misfit(order: Order, ours: Sequence[Ours], row: Ours) -> Misfit | None:
     """The first part of `row` that the order, as it stands with `ours` beside it, cannot bear any more; None: it fits."""
     now = as_it_stands(order, ours)
-    rest = left(now)
-    if row.minor + row.deducted > rest:
-        return Misfit("order", row.minor + row.deducted, rest)
-    booked = {str(line.line): line for line in row.lines}
-    for line in now.lines:
-        wanted = booked.pop(line.id, None)
-        if wanted is not None and wanted.quantity > units_left(line):
-            return Misfit(f"line:{line.id}", wanted.quantity, units_left(line))
-    if booked:  # the line was removed from the order
-        gone = next(iter(booked.values()))
-        return Misfit(f"line:{gone.line}", gone.quantity, 0)
-    charges = {str(charge.id): left_of(charge) for charge in (*now.shipping, *now.fees)}
-    for charge in row.charges:
-        there = charges.get(str(charge.line), 0)
-        if abs(charge.worth.gross) > abs(there):  # shipping went back elsewhere: never twice (A26)
-            return Misfit(f"charge:{charge.line}", charge.worth.gross, there)
-    tenders = {tender.id: tender for tender in now.tenders}
-    for part in row.parts:
-        tender = tenders.get(part.tender)
-        there = room(tender) if tender else 0
-        if part.minor > there:
-            return Misfit(f"tender:{part.tender}", part.minor, there)
-    return None
+    return next((found for check in (_sum_misfit, _line_misfit, _charge_misfit, _tender_misfit) if (found := check(now, row))), None)
+
+
+def _sum_misfit(now: Order, row: Ours) -> Misfit | None:
+    """What the order has left, and what was captured for it at all."""
+    asked, rest = row.minor + row.deducted, left(now)
+    if asked > rest:
+        return Misfit("order", asked, rest)
+    captured = sum(tender.captured for tender in now.tenders) - now.refunded - now.kept
+    return Misfit("captured", asked, captured) if now.tenders and asked > captured else None
+
+
+def _line_misfit(now: Order, row: Ours) -> Misfit | None:
+    """Units that went back elsewhere, or a line that was removed from the order."""
+    there = {line.id: units_left(line) for line in now.lines}
+    asked = ((one.line, one.quantity, there.get(one.line)) for one in row.lines)
+    return next((Misfit(f"line:{ref}", count, rest or 0) for ref, count, rest in asked if rest is None or count > rest), None)
+
+
+def _charge_misfit(now: Order, row: Ours) -> Misfit | None:
+    """Shipping or a fee that went back elsewhere: never twice (A26)."""
+    there = {str(charge.id): left_of(charge) for charge in (*now.shipping, *now.fees)}
+    asked = ((one.line, one.worth.gross, there.get(str(one.line), 0)) for one in row.charges)
+    return next((Misfit(f"charge:{ref}", gross, rest) for ref, gross, rest in asked if abs(gross) > abs(rest)), None)
+
+
+def _tender_misfit(now: Order, row: Ours) -> Misfit | None:
+    """What a tender can still take."""
+    there = {tender.id: room(tender) for tender in now.tenders}
+    asked = ((part.tender, part.minor, there.get(part.tender, 0)) for part in row.parts)
+    return next((Misfit(f"tender:{ref}", minor, rest) for ref, minor, rest in asked if minor > rest), None)

@@ -14,7 +14,7 @@ Fact = int | str | Fraction
 
 
 class StepCode(StrEnum):
-    """What a step does. The comment names the rule of `amount-cases.md`."""
+    """What a step does. The comment names the rule of `docs/amounts.md`."""
 
     # one line, shipping or fee entry
     UNITS = "units"  # 1: the portion of some units

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from connector.domain import codec
 from connector.domain.money import Money
 from connector.domain.orders import LineRef, Order, OrderRef
-from connector.domain.platform import CreditOrder, RefundOrder, ReturnedLine
+from connector.domain.platform import CreditOrder, Receipt, RefundOrder, ReturnedLine
 from connector.domain.policy import Decision, RuleCode, restocking
 from connector.domain.quote import Quote, price
 from connector.domain.refusals import Unpriceable
@@ -23,15 +23,10 @@ from connector.domain.standing import Booked, as_it_stands
 from connector.domain.wanted import Payout, Wanted, WantedCharge, WantedLine
 from connector.models import Kind, MoneyKind, Resolution, Rma
 from connector.secrets import Vault
-from connector.services import limits, orders, outbox, policies, refunds, rmas, shopper, timeline
+from connector.services import limits, orders, outbox, policies, receipts, refunds, rmas, shopper, timeline
 from connector.services.shops import keys_of
 
-STALE_AFTER: Final = timedelta(seconds=30)
 CLOSING: Final = frozenset({Move.DECLINE, Move.CANCEL, Move.EXPIRE})
-
-
-class StaleRead(Exception):
-    """The order was read too long ago to decide about money. Read it again."""
 
 
 class QuoteChanged(Exception):
@@ -41,6 +36,15 @@ class QuoteChanged(Exception):
         """`quote` is what it is worth now."""
         super().__init__(f"now {quote.total}")
         self.quote = quote
+
+
+class PaidBefore(Exception):
+    """The order shows a refund of this RMA that a person had closed as unpaid: it would be paid twice."""
+
+    def __init__(self, receipt: Receipt) -> None:
+        """`receipt` is what the order shows."""
+        super().__init__(receipt.reference)
+        self.receipt = receipt
 
 
 class NotPriceable(Exception):
@@ -141,14 +145,16 @@ def resolve(
 
     Raises:
         StaleRead: the order was read more than 30 s ago, by the database's clock.
+        PaidBefore: the order shows a refund of this RMA that a person had closed as unpaid.
         IllegalMove, NotPriceable, QuoteChanged: the case, the order or the amount is not as the member of staff saw it.
         NeedsConfirmation: a limit of the shop is passed.
     """
-    if now - read_began > STALE_AFTER:
-        raise StaleRead(f"the order was read at {read_began.isoformat()}")
+    orders.fresh_enough(read_began, now=now)
     rma = _locked(session, rma_id)
     after(rma.state, Move.RESOLVE)  # before any arithmetic, so that a double click says what it is
     orders.keep(session, rma.shop_id, order, read_began=read_began, vault=vault)
+    if late := receipts.came_after_all(session, rma.id, order):
+        raise PaidBefore(late)
     standing = as_it_stands(order, orders.ours(session, rma.shop_id, order.ref))
     quote = _quote(session, rma, standing, settlement)
     if quote.total != settlement.expected:

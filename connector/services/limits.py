@@ -38,7 +38,7 @@ def spend(session: Session, resolution: Resolution, limits: Limits, *, time_zone
     counted = fresh.on_conflict_do_update(index_elements=["shop_id", "day", "currency"], set_={"minor": Spending.minor + amount.minor})
     given: int = session.execute(counted.returning(Spending.minor), execution_options={"populate_existing": True}).scalar_one()
     passed = beyond(limits, amount, given_today=given - amount.minor)
-    if passed and resolution.confirmed_by is None:
+    if passed and resolution.confirmed_by in (None, resolution.decided_by):  # a second person, not the same one twice
         raise NeedsConfirmation(passed, amount, given - amount.minor)
     return passed
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
-from sqlalchemy import or_, select
+from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session
 
 from connector import db
@@ -18,6 +19,18 @@ from connector.domain.rma import MoneyState
 from connector.domain.standing import Booked, Ours
 from connector.models import MoneyKind, OrderRow, Refund, Resolution
 from connector.secrets import Vault
+
+STALE_AFTER: Final = timedelta(seconds=30)
+
+
+class StaleRead(Exception):
+    """The order was read too long ago to decide about money. Read it again."""
+
+
+def fresh_enough(read_began: datetime, *, now: datetime) -> None:
+    """Raises `StaleRead` where the read began more than 30 s ago, by the database's clock."""
+    if now - read_began > STALE_AFTER:
+        raise StaleRead(f"the order was read at {read_began.isoformat()}")
 
 
 def lock(session: Session, shop: uuid.UUID, ref: OrderRef) -> int:
@@ -55,13 +68,16 @@ def snapshot(session: Session, shop: uuid.UUID, ref: OrderRef) -> Order | None:
 
 
 def ours(session: Session, shop: uuid.UUID, ref: OrderRef, *, but: uuid.UUID | None = None) -> Sequence[Ours]:
-    """Every standing money row of the order, and every resolution that moved nothing but withheld something."""
-    rows = session.execute(
-        select(Refund).where(
-            Refund.shop_id == shop, Refund.order_ref == ref, Refund.state != MoneyState.REFUSED, Refund.id != (but or uuid.UUID(int=0))
-        )
-    ).scalars()
-    standing = [as_ours(row) for row in rows]
+    """Every money row of the order that stands, and every resolution that moved nothing but withheld something.
+
+    A refused row stands too while another call of its decision does, until it is made anew: its units and its amount are
+    still promised. `but` leaves one row out.
+    """
+    remade = select(Refund.made_again_from).where(Refund.made_again_from.is_not(None))
+    promised = and_(Resolution.voided_at.is_(None), Refund.id.not_in(remade))
+    query = select(Refund).join(Resolution, Resolution.id == Refund.resolution_id).where(Refund.shop_id == shop, Refund.order_ref == ref)
+    rows = session.execute(query.where(or_(Refund.state != MoneyState.REFUSED, promised))).scalars()
+    standing = [as_ours(row) for row in rows if row.id != but]
     empty = session.execute(
         select(Resolution).where(
             Resolution.shop_id == shop, Resolution.order_ref == ref, Resolution.voided_at.is_(None), Resolution.total == 0

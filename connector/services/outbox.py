@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, and_, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, case, delete, func, literal, or_, select, update
 from sqlalchemy.orm import Session
 
 from connector import db
@@ -60,8 +60,11 @@ def put(session: Session, kind: Kind, subject: uuid.UUID, *, shop: uuid.UUID, no
     db.will_ring(session)
 
 
-def claim(session: Session, *, kinds: Collection[str], limit: int, now: datetime) -> Sequence[Claimed]:
+def claim(session: Session, *, kinds: Collection[str], limit: int, now: datetime, served: Sequence[uuid.UUID] = ()) -> Sequence[Claimed]:
     """Lease at most `limit` rows that can start now, taking turns between shops, oldest first within a shop.
+
+    `served` are the shops that the caller served of late, the last one last: where turns are equal, the others come first,
+    so that a flood from one shop costs the others one place, also where places come free one by one.
 
     Rows of a paused, revoked or uninstalled shop that would call its platform stay where they are.
     """
@@ -70,12 +73,13 @@ def claim(session: Session, *, kinds: Collection[str], limit: int, now: datetime
     startable = and_(_due(now), OutboxRow.kind.in_(sorted(kinds)))
     turn = func.row_number().over(partition_by=OutboxRow.shop_id, order_by=(OutboxRow.available_at, OutboxRow.id))
     ranked = (
-        select(OutboxRow.id, turn.label("turn"), OutboxRow.available_at)
+        select(OutboxRow.id, OutboxRow.shop_id, turn.label("turn"), OutboxRow.available_at)
         .join(Shop, Shop.id == OutboxRow.shop_id)
         .where(startable, _may_call(now))
         .subquery()
     )
-    chosen = select(ranked.c.id).order_by(ranked.c.turn, ranked.c.available_at, ranked.c.id).limit(limit)
+    lately = case({shop: place for place, shop in enumerate(served, start=1)}, value=ranked.c.shop_id, else_=0) if served else literal(0)
+    chosen = select(ranked.c.id).order_by(ranked.c.turn, lately, ranked.c.available_at, ranked.c.id).limit(limit)
     locked = db.skip_locked(session, select(OutboxRow.id).where(startable, OutboxRow.id.in_(chosen))).cte("chosen")
     statement = (
         update(OutboxRow)
@@ -123,7 +127,8 @@ def retry(session: Session, row_id: uuid.UUID, *, now: datetime) -> bool:
 def pause(session: Session, shop: uuid.UUID, *, wait: timedelta, now: datetime) -> None:
     """Hold back the shop's calls for `wait`, bounded: what the far side says may be negative or ten years."""
     until = now + max(_SHORTEST_PAUSE, min(wait, _LONGEST_PAUSE))
-    session.execute(update(Shop).where(Shop.id == shop).values(paused_until=until).execution_options(synchronize_session=False))
+    sooner = or_(Shop.paused_until.is_(None), Shop.paused_until < until)  # a longer pause stands
+    session.execute(update(Shop).where(Shop.id == shop, sooner).values(paused_until=until).execution_options(synchronize_session=False))
 
 
 def forget(session: Session, *, before: datetime) -> int:

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from connector import db
 from connector.domain import codec
 from connector.domain.money import Money
-from connector.domain.orders import OrderRef, RefundRef
+from connector.domain.orders import Order, OrderRef, RefundRef
 from connector.domain.platform import Receipt
 from connector.domain.rma import OPEN, MoneyMove, MoneyState, money_after
 from connector.models import Alarm, AlarmKind, Kind, ReceiptRow, Refund, Resolution
@@ -24,7 +24,8 @@ from connector.services import orders, outbox, refunds, timeline
 def settle(session: Session, row_id: uuid.UUID, receipt: Receipt, *, attempt: int, who: str, now: datetime) -> bool:
     """Record a receipt: always, whoever brings it. True where it settled the row.
 
-    A receipt for a row that is settled otherwise, or that was closed as unpaid, raises the alarm *paid twice*.
+    A receipt for a row that is settled otherwise, or that was closed as unpaid, raises the alarm *paid twice*. One that another
+    row has already parks this row, with an alarm; one of another amount settles it, with an alarm.
     """
     row = session.get_one(Refund, row_id)
     orders.lock(session, row.shop_id, OrderRef(row.order_ref))
@@ -52,6 +53,30 @@ def settle(session: Session, row_id: uuid.UUID, receipt: Receipt, *, attempt: in
     facts = refunds.amount_facts(receipt.amount) | {"row": row.id.hex, "reference": receipt.reference, "attempt": attempt}
     timeline.record(session, "money.settled", shop=row.shop_id, rma=resolution.rma_id, who=who, at=now, for_shopper=True, facts=facts)
     outbox.put(session, Kind.MIRROR, resolution.rma_id, shop=row.shop_id, now=now)
+    return True
+
+
+def came_after_all(session: Session, rma: uuid.UUID, order: Order) -> Receipt | None:
+    """A refund of this RMA that the order shows although its row was closed as unpaid; None: there is none."""
+    shown = {record.key: record for record in order.refunds if record.key}
+    query = select(Refund).join(Resolution, Resolution.id == Refund.resolution_id)
+    for row in session.execute(query.where(Resolution.rma_id == rma, Refund.state == MoneyState.REFUSED)).scalars():
+        if (record := shown.get(row.id.hex)) is not None:
+            return Receipt(record.ref, Money(record.moved, row.currency))
+    return None
+
+
+def book_what_came(session: Session, row_id: uuid.UUID, order: Order, *, who: str, now: datetime) -> bool:
+    """Book such a refund, which raises the alarm *paid twice*, before another row of its RMA is paid. True: there was one.
+
+    `row_id` is the row that was about to be paid.
+    """
+    rma = session.get_one(Resolution, session.get_one(Refund, row_id).resolution_id).rma_id
+    receipt = came_after_all(session, rma, order)
+    if receipt is None:
+        return False
+    key = next(record.key for record in order.refunds if record.ref == receipt.reference)
+    settle(session, uuid.UUID(key), receipt, attempt=session.get_one(Refund, uuid.UUID(key)).attempt, who=who, now=now)
     return True
 
 
@@ -91,11 +116,12 @@ def _taken(session: Session, row: Refund, reference: str) -> bool:
 
 
 def _alarm(session: Session, row: Refund, kind: AlarmKind, *, now: datetime, **facts: str | int | None) -> None:
+    subject = ":".join([row.id.hex, *(str(facts[name]) for name in ("also", "reference") if name in facts)])  # each receipt its own
     values = {
         "id": uuid.uuid4(),
         "shop_id": row.shop_id,
         "kind": kind,
-        "subject": row.id.hex,
+        "subject": subject,
         "facts": codec.write(facts),
         "raised_at": now,
     }

@@ -31,6 +31,7 @@ from connector.services.shops import ShopKeys, keys_of
 WINDOW: Final = timedelta(seconds=10)  # from the mark to the request, by the clock of the machine that sends
 MARGIN: Final = timedelta(seconds=60)
 _AGAIN: Final = timedelta(seconds=2)
+_ORDER_BUSY: Final = timedelta(seconds=10)  # each try reads the order from the platform
 _LOOKS: Final = ((timedelta(seconds=30), timedelta(seconds=10)), (timedelta(minutes=2), timedelta(seconds=30)))
 
 
@@ -153,21 +154,24 @@ def mark(session: Session, seen: Unsettled, order: Order, sighting: Sighting | N
 
     Raises:
         Later: another attempt or another row of the order is under way, or the order shows our own refund already.
-        NeedsAPerson: the instruction no longer fits the order (somebody gave money back elsewhere, or edited it).
+        NeedsAPerson: the instruction no longer fits the order (somebody gave money back elsewhere, or edited it), or the
+            order shows our refund although we never asked for it (our books are older than the shop's).
     """
     orders.lock(session, seen.shop.id, seen.order)
+    if now - seen.now > orders.STALE_AFTER:  # we slept between the look, the read and this: both may be wrong by now
+        raise Later(timedelta(0), "money.slept")
     rows = session.execute(select(Refund).where(Refund.shop_id == seen.shop.id, Refund.order_ref == seen.order)).scalars().all()
     row = next(row for row in rows if row.id == seen.id)
     if row.attempt != seen.attempt or row.state not in OPEN:
         raise Later(_AGAIN, "money.lost_the_race")
     if any(other.state is MoneyState.SENT and other.id != row.id for other in rows):
-        raise Later(_AGAIN, "money.order_busy")
+        raise Later(_ORDER_BUSY, "money.order_busy")
     if any(record.key == row.id.hex for record in order.refunds):
         if not seen.may_have_left:  # our books are older than the shop's: a restored backup, say
             raise NeedsAPerson("already_there", "the order shows this refund, and we never asked for it")
         raise Later(_AGAIN, "money.already_there")
     if problem := misfit(order, orders.ours(session, seen.shop.id, seen.order, but=row.id), orders.as_ours(row)):
-        raise NeedsAPerson("no_longer_fits", f"{problem.part}: {problem.asked} asked, {problem.there} there")
+        raise NeedsAPerson("no_longer_fits", str(problem))
     number = row.attempt + 1
     first, first_attempt = now, number
     if row.asked_first_at is not None and not (sighting and sighting.burned):  # an earlier one may have left, and may still act
@@ -246,12 +250,14 @@ def park(session: Session, seen: Unsettled, *, why: str, words: str, now: dateti
     return True
 
 
-def again(session: Session, row_id: uuid.UUID, order: Order, *, who: str, now: datetime) -> uuid.UUID:
+def again(session: Session, row_id: uuid.UUID, order: Order, *, read_began: datetime, who: str, now: datetime) -> uuid.UUID:
     """A new row for a refused call whose decision stands (another call of it was paid). The old row is never sent again.
 
     Raises:
+        StaleRead: the order was read more than 30 s ago, by the database's clock.
         NeedsAPerson: the row was not refused, was made anew already, or no longer fits the order.
     """
+    orders.fresh_enough(read_began, now=now)
     row = session.get_one(Refund, row_id)
     orders.lock(session, row.shop_id, OrderRef(row.order_ref))
     session.refresh(row)
@@ -261,7 +267,7 @@ def again(session: Session, row_id: uuid.UUID, order: Order, *, who: str, now: d
     if session.execute(select(Refund.id).where(Refund.made_again_from == row.id)).first() is not None:
         raise NeedsAPerson("made_already")
     if problem := misfit(order, orders.ours(session, row.shop_id, order.ref), orders.as_ours(row)):
-        raise NeedsAPerson("no_longer_fits", f"{problem.part}: {problem.asked} asked, {problem.there} there")
+        raise NeedsAPerson("no_longer_fits", str(problem))
     fresh = uuid.uuid4()
     told = replace(orders.instruction(row), key=fresh.hex)
     add(
@@ -313,6 +319,7 @@ def came_to_nothing(session: Session, row_id: uuid.UUID, *, who: str, why: str, 
     if session.execute(standing).first() is None:
         resolution.voided_at = now
         limits.release(session, resolution)
+        outbox.put(session, Kind.MIRROR, resolution.rma_id, shop=row.shop_id, now=now)
         rmas.reopen(session, resolution.rma_id, who=who, now=now)
 
 

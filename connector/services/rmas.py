@@ -14,7 +14,7 @@ from connector.domain.orders import LineRef, Order, OrderRef, Worth
 from connector.domain.platform import ReturnedLine, ReturnRef, ReturnView
 from connector.domain.rma import ACCEPTED, HOLDS_UNITS, Disposition, Move, RmaState, after, disposed
 from connector.models import Refund, Resolution, Rma, RmaLine, Units
-from connector.services import timeline
+from connector.services import orders, timeline
 from connector.services.shops import ShopKeys, keys_of
 from connector.services.timeline import Fact
 
@@ -82,7 +82,7 @@ def taken(session: Session, shop: uuid.UUID, order: Order) -> Counter[LineRef]:
     held = Counter({line.id: line.refunded_quantity for line in order.lines})
     shown = {record.ref for record in order.refunds}
     for rma in session.execute(select(Rma).where(Rma.shop_id == shop, Rma.order_ref == order.ref, Rma.state.in_(HOLDS_UNITS))).scalars():
-        if rma.state is RmaState.RESOLVED and _references(session, rma.id) & shown:
+        if rma.state is RmaState.RESOLVED and _booked_by(session, rma.id) & shown:
             continue
         for ref, by_disposition in units(session, rma.id).items():
             held[ref] += sum(count for disposition, count in by_disposition.items() if _holds(rma.state, disposition))
@@ -115,6 +115,8 @@ def _holds(state: RmaState, disposition: Disposition) -> bool:
     return disposition in ACCEPTED if state is RmaState.RESOLVED else disposition is not Disposition.SENT_BACK
 
 
-def _references(session: Session, rma: uuid.UUID) -> set[str]:
-    query = select(Refund.platform_reference).join(Resolution, Resolution.id == Refund.resolution_id)
-    return {ref for ref in session.execute(query.where(Resolution.rma_id == rma, Refund.platform_reference.is_not(None))).scalars() if ref}
+def _booked_by(session: Session, rma: uuid.UUID) -> set[str]:
+    """The platform's records that book this RMA's units: of a decision with several calls, only one does."""
+    query = select(Refund).join(Resolution, Resolution.id == Refund.resolution_id)
+    rows = session.execute(query.where(Resolution.rma_id == rma, Refund.platform_reference.is_not(None))).scalars()
+    return {row.platform_reference for row in rows if row.platform_reference and orders.instruction(row).lines}

@@ -1,8 +1,8 @@
 """Seal the timeline: a keyed hash chain per shop, made soon after the entries, so that nothing in it can change unseen.
 
 Entries are inserted unchained (a chain in their own transactions would serialise a shop's work). One pass numbers what
-has no seal yet: hash = HMAC(key, previous ‖ position ‖ who ‖ when ‖ what ‖ commitment). Texts can be erased; the chain
-stays whole without them.
+has no seal yet: hash = HMAC(key, previous ‖ position ‖ shop ‖ who ‖ when ‖ what ‖ commitment). Texts can be erased; the
+chain stays whole without them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC
 from typing import Final
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, exists, func, not_, select
 from sqlalchemy.orm import Session
 
 from connector import db
@@ -60,6 +60,7 @@ def link(key: bytes, previous: bytes, position: int, entry: Entry) -> bytes:
     fields = (
         previous,
         str(position).encode(),
+        entry.shop_id.bytes,
         entry.id.bytes,
         rma.encode(),
         entry.who.encode(),
@@ -116,10 +117,9 @@ def verify_one(session: Session, shop: uuid.UUID, key: bytes, *, domain: str = "
         erased += text is None
         previous = found.hash
     unsealed = session.execute(select(func.count()).select_from(Unsealed).where(Unsealed.shop_id == shop)).scalar_one()
+    known = (exists().where(Seal.entry_id == Entry.id), exists().where(Unsealed.entry_id == Entry.id))
     hidden = session.execute(
-        select(func.count())
-        .select_from(Entry)
-        .where(Entry.shop_id == shop, Entry.id.not_in(select(Seal.entry_id)), Entry.id.not_in(select(Unsealed.entry_id)))
+        select(func.count()).select_from(Entry).where(Entry.shop_id == shop, *(not_(either) for either in known))
     ).scalar_one()
     if hidden:
         faults.append(f"{hidden} entries are neither sealed nor waiting for their seal")

@@ -1,4 +1,4 @@
-"""The command of amount-cases.md, and what strangers may send it."""
+"""The command of docs/amounts.md, and what strangers may send it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The policy: what may come back, until when, at what fee, and why. Case numbers are those of `faults.md`."""
+"""The policy: what may come back, until when, at what fee, and why. Case numbers are those of `docs/faults.md`."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -28,7 +27,7 @@ from connector.domain.orders import (
 from connector.domain.platform import ReturnedLine, TenderPart
 from connector.domain.quote import Quote, price
 from connector.domain.refundable import left
-from connector.domain.standing import Misfit, Ours, as_it_stands, misfit, units_back
+from connector.domain.standing import Misfit, Ours, as_it_stands, misfit
 from connector.domain.wanted import Payout
 from tests.domain.at_random import after, orders, wishes
 
@@ -231,33 +230,6 @@ def test_a_decision_fits_its_order_and_beside_itself_only_what_is_left_fits(case
         assert again.part == "order"
 
 
-# ── Units ───────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.mark.parametrize(
-    ("refunded", "elsewhere", "returnable", "free"),
-    [
-        (0, [], None, 3),
-        (1, [], None, 2),
-        (1, [1, 1], None, 0),
-        (2, [1, 1], None, 0),
-        (4, [], None, 0),
-        (0, [], 2, 2),
-        (0, [], 5, 3),
-        (0, [2], 2, 1),
-        (0, [], 0, 0),
-        (0, [], -1, 0),
-    ],
-)
-def test_a21_units_are_free_that_nobody_has_claimed_and_the_platform_would_take(
-    refunded: int, elsewhere: Sequence[int], returnable: int | None, free: int
-) -> None:
-    line = replace(ORDER.lines[0], refunded_quantity=refunded, returnable=returnable)
-
-    assert units_back(ORDER, line, elsewhere) == free
-    assert units_back(replace(ORDER, cancelled=True), line, elsewhere) == 0
-
-
 # ── F15, F25: what no longer fits ───────────────────────────────────────────────────────────────────────────────────
 
 
@@ -271,10 +243,19 @@ def test_f15_what_is_left_is_fit_for_an_instruction() -> None:
     [(1799, 0, 0, 1799), (9000, 7201, 0, 1799), (9000, 7000, 201, 1799), (9000, 9500, 0, -500)],
 )
 def test_f15_no_more_than_the_order_has_left_with_what_is_withheld(total: int, refunded: int, kept: int, there: int) -> None:
-    order = replace(ORDER, total=total, refunded=refunded, kept=kept)
+    order, row = replace(ORDER, total=total, refunded=refunded, kept=kept, tenders=()), replace(ROW, parts=())
 
-    assert misfit(order, [], ROW) == Misfit("order", 1800, there)
-    assert misfit(replace(order, total=total + 1800 - there), [], ROW) is None
+    assert misfit(order, [], row) == Misfit("order", 1800, there)
+    assert misfit(replace(order, total=total + 1800 - there), [], row) is None
+
+
+@pytest.mark.parametrize(("refunded", "kept"), [(7201, 0), (7000, 201)])
+def test_a22_no_more_than_was_captured_where_that_is_less_than_the_order_cost(refunded: int, kept: int) -> None:
+    order, credit = replace(ORDER, total=20_000, refunded=refunded, kept=kept), replace(ROW, parts=())
+
+    assert misfit(order, [], credit) == Misfit("captured", 1800, 1799)
+    assert misfit(order, [], replace(credit, deducted=199)) is None
+    assert misfit(replace(order, tenders=()), [], credit) is None  # nothing is known of payments
 
 
 def test_a21_no_more_units_than_the_line_has() -> None:
@@ -324,7 +305,7 @@ def test_no_more_than_a_tender_can_take_back() -> None:
     order = replace(ORDER, tenders=(Tender(CARD, 7000, 5401), Tender(GIFT, 2000)))
 
     assert misfit(order, [], ROW) == Misfit("tender:card", 1600, 1599)
-    assert misfit(replace(order, tenders=(Tender(CARD, 1000, 5000),)), [], ROW) == Misfit("tender:card", 1600, 0)
+    assert misfit(replace(order, tenders=(Tender(CARD, 1000, 5000), Tender(GIFT, 8000))), [], ROW) == Misfit("tender:card", 1600, 0)
     assert misfit(ORDER, [replace(ROW, key="other", lines=(), charges=(), parts=(TenderPart(CARD, 5401),))], ROW) == Misfit(
         "tender:card", 1600, 1599
     )
@@ -334,20 +315,25 @@ def test_a_tender_that_the_order_does_not_have_takes_nothing() -> None:
     assert misfit(replace(ORDER, tenders=(Tender(GIFT, 9000),)), [], ROW) == Misfit("tender:card", 1600, 0)
 
 
-def test_the_first_part_that_does_not_fit_is_named_in_the_order_whole_line_charge_tender() -> None:
+def test_the_first_part_that_does_not_fit_is_named_from_the_whole_to_the_tenders() -> None:
     parts: dict[str, dict[str, object]] = {
         "order": {"total": 100},
+        "captured": {"tenders": (Tender(CARD, 100),)},
         "line:shirt": {"lines": ()},
         "charge:post": {"shipping": ()},
-        "tender:card": {"tenders": ()},
+        "tender:card": {"tenders": (Tender(GIFT, 9000),)},
     }
 
     named = []
     for part in parts:
         broken: dict[str, object] = {}
-        for change in list(parts)[list(parts).index(part) :]:
+        for change in reversed(list(parts)[list(parts).index(part) :]):
             broken |= parts[change]
         found = misfit(replace(ORDER, **broken), [], ROW)  # type: ignore[arg-type]
         named.append(found.part if found else "")
 
     assert named == list(parts)
+
+
+def test_a_misfit_says_in_one_line_what_is_asked_and_what_there_is() -> None:
+    assert str(Misfit("line:shirt", 2, 1)) == "line:shirt: 2 asked, 1 there"

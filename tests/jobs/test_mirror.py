@@ -15,6 +15,7 @@ from connector.domain.platform import ReturnRef, ReturnView, Throttled
 from connector.domain.rma import Move
 from connector.models import Rma
 from connector.services import desk
+from connector.services.outbox import Later
 from jobs import mirror
 from jobs.site import Site
 from tests.services.acts import everything
@@ -104,6 +105,9 @@ def test_who_is_overtaken_on_the_way_does_not_leave_the_older_case_there(world: 
 
     shop.meanwhile = overtaken
 
+    with pytest.raises(Later) as again:
+        show(world, rma)
+    assert (shown(world), again.value.delay) == (["authorised"], timedelta(0))
     show(world, rma)
 
     assert shown(world) == ["cancelled"]

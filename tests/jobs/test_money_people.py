@@ -269,7 +269,7 @@ def machine(world: World, rma: uuid.UUID) -> Refund:
 def again(world: World, row_id: uuid.UUID) -> uuid.UUID:
     order = world.read(an_order().ref)
     with world.db.transaction() as session:
-        return refunds.again(session, row_id, order, who="sam", now=world.clock.now)
+        return refunds.again(session, row_id, order, read_began=world.clock.now, who="sam", now=world.clock.now)
 
 
 def test_f22_while_a_part_of_the_decision_stands_the_decision_stands(split: tuple[World, uuid.UUID]) -> None:

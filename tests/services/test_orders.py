@@ -14,7 +14,7 @@ from connector.domain.platform import CreditOrder, RefundOrder
 from connector.domain.rma import MoneyState
 from connector.domain.standing import Ours
 from connector.domain.wanted import Payout
-from connector.models import OrderRow, Refund
+from connector.models import OrderRow, Refund, Resolution
 from connector.services import orders
 from tests.services.acts import PLAIN, decide, placed
 from tests.services.conftest import MakeWorld
@@ -144,6 +144,7 @@ def test_every_row_stands_but_a_refused_one(world: World, state: MoneyState) -> 
         row.state, row.asked_first_at, row.asked_first_attempt = state, START, 1
         row.platform_reference = "toy-1" if state is MoneyState.SETTLED else None
         row.parked_because = "because" if state is MoneyState.PARKED else None
+        session.get_one(Resolution, row.resolution_id).voided_at = START if state is MoneyState.REFUSED else None
 
     assert [one.reference for one in ours(world)] == {
         MoneyState.REFUSED: [],

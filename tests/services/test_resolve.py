@@ -26,7 +26,8 @@ from connector.domain.standing import Booked
 from connector.domain.wanted import Payout, WantedCharge
 from connector.models import MoneyKind, Resolution
 from connector.services import desk, orders, receipts
-from connector.services.desk import Judged, NotPriceable, QuoteChanged, Settlement, StaleRead
+from connector.services.desk import Judged, NotPriceable, QuoteChanged, Settlement
+from connector.services.orders import StaleRead
 from connector.services.shopper import NotReturnable
 from tests.services.acts import (
     PLAIN,
