@@ -115,10 +115,16 @@ def _sum_misfit(now: Order, row: Ours) -> Misfit | None:
 
 
 def _line_misfit(now: Order, row: Ours) -> Misfit | None:
-    """Units that went back elsewhere, or a line that was removed from the order."""
-    there = {line.id: units_left(line) for line in now.lines}
-    asked = ((one.line, one.quantity, there.get(one.line)) for one in row.lines)
-    return next((Misfit(f"line:{ref}", count, rest or 0) for ref, count, rest in asked if rest is None or count > rest), None)
+    """Units, or money of a line, that went back elsewhere, or a line that was removed from the order."""
+    there = {line.id: line for line in now.lines}
+    for one in row.lines:
+        line = there.get(one.line)
+        units, money = (units_left(line), left_of(line)) if line else (0, 0)
+        if one.quantity > units or line is None:
+            return Misfit(f"line:{one.line}", one.quantity, units)
+        if abs(one.worth.gross) > abs(money):
+            return Misfit(f"line:{one.line}", one.worth.gross, money)
+    return None
 
 
 def _charge_misfit(now: Order, row: Ours) -> Misfit | None:

@@ -221,6 +221,7 @@ def refuse(session: Session, seen: Unsettled, attempt: int, *, words: str, now: 
 
     False: look again, for an earlier attempt may have paid.
     """
+    words = _storable(words)
     orders.lock(session, seen.shop.id, seen.order)
     mine = Refund.asked_first_attempt == attempt
     values = {"state": money_after(MoneyState.SENT, MoneyMove.REFUSE), "words": words}
@@ -232,6 +233,7 @@ def refuse(session: Session, seen: Unsettled, attempt: int, *, words: str, now: 
 
 def park(session: Session, seen: Unsettled, *, why: str, words: str, now: datetime) -> bool:
     """Ask a person. False where another attempt owns the row by now."""
+    words = _storable(words)
     orders.lock(session, seen.shop.id, seen.order)
     row = session.get_one(Refund, seen.id, populate_existing=True)
     if row.state not in OPEN:
@@ -266,7 +268,7 @@ def again(session: Session, row_id: uuid.UUID, order: Order, *, read_began: date
         raise NeedsAPerson("not_refused", row.state.value)
     if session.execute(select(Refund.id).where(Refund.made_again_from == row.id)).first() is not None:
         raise NeedsAPerson("made_already")
-    if problem := misfit(order, orders.ours(session, row.shop_id, order.ref), orders.as_ours(row)):
+    if problem := misfit(order, orders.ours(session, row.shop_id, order.ref, but=row.id), orders.as_ours(row)):
         raise NeedsAPerson("no_longer_fits", str(problem))
     fresh = uuid.uuid4()
     told = replace(orders.instruction(row), key=fresh.hex)
@@ -321,6 +323,11 @@ def came_to_nothing(session: Session, row_id: uuid.UUID, *, who: str, why: str, 
         limits.release(session, resolution)
         outbox.put(session, Kind.MIRROR, resolution.rma_id, shop=row.shop_id, now=now)
         rmas.reopen(session, resolution.rma_id, who=who, now=now)
+
+
+def _storable(words: str) -> str:
+    """The far side's words as both databases take them: no NUL, no half characters, no novel (A15)."""
+    return words.encode("utf-8", "replace").decode().replace("\0", "")[:500]
 
 
 def _compare_and_set(session: Session, row_id: uuid.UUID, attempt: int, /, *more: Any, **values: Any) -> bool:  # noqa: ANN401 - columns

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -12,7 +13,7 @@ import pytest
 from adapters.simulators import toy
 from adapters.simulators.toy import Fault, Proof, ToyStore
 from connector.domain.money import Money
-from connector.domain.orders import CustomerRef, LineRef, Order, OrderRef, RefundRef, TenderRef, Worth
+from connector.domain.orders import CustomerRef, LineRef, Order, OrderRef, TenderRef, Worth
 from connector.domain.platform import (
     Attempt,
     Contact,
@@ -189,6 +190,13 @@ def test_two_who_have_the_books_open_see_the_same(shop: ToyStore, opened: Callab
     assert shop.payments(OrderRef("other")) == []
 
 
+def test_whatever_fails_in_the_middle_of_an_entry_leaves_the_books_as_they_were(shop: ToyStore) -> None:
+    with pytest.raises(sqlite3.OperationalError), shop.far.open() as books:
+        books.execute("DELETE FROM orders").execute("nonsense")
+
+    assert shop.order(REF) == an_order()
+
+
 def test_the_wiring_opens_a_shop_by_its_credentials(shop: ToyStore, books: Path) -> None:
     found = toy.connect(ShopDomain("toy.example"), {"books": str(books), "proof": "fence"})
 
@@ -327,8 +335,11 @@ def test_a_fault_before_the_effect_happens_once_and_has_none(shop: ToyStore, fau
         shop.refund(refund(), attempt())
     assert shop.payments() == []
     shop.refund(refund(), attempt(2))
+    shop.fail_next("refund", fault)
+    shop.heal()
+    shop.refund(refund(key="row-2"), attempt(key="row-2"))
 
-    assert len(shop.payments()) == 1
+    assert len(shop.payments()) == 2
 
 
 def test_a_busy_shop_says_for_how_long(shop: ToyStore) -> None:
@@ -440,9 +451,3 @@ def test_what_a_toy_shop_has_and_lacks(shop: ToyStore) -> None:
     assert (shop.renew(), shop.return_reasons(), shop.suggested_refund(REF, ())) == (None, (), None)
     assert not shop.ensure_webhooks("https://retour.example").active
     assert shop.capabilities().store_credit
-
-
-def test_references_are_never_used_again(shop: ToyStore) -> None:
-    made = [shop.refund(refund(100, f"row-{n}", 0), attempt(key=f"row-{n}")).reference for n in range(3)]
-
-    assert made == [RefundRef("toy-1"), RefundRef("toy-2"), RefundRef("toy-3")]

@@ -248,7 +248,7 @@ def planted(value: object, path: Sequence[int], other: object) -> object:
     return [*value[:place], planted(value[place], path[1:], other), *value[place + 1 :]]
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 @given(anything(Order), st.lists(st.integers(0, 30), min_size=1, max_size=4), JSON)
 def test_an_order_with_something_else_in_it_is_refused_or_is_an_order_and_nothing_in_between(
     order: Order, path: list[int], other: object

@@ -43,7 +43,7 @@ RECEIPT = Receipt(RefundRef("re_1"), Money(1200, "EUR"))
 def test_every_error_of_the_port_is_one_of_its_kinds() -> None:
     kinds = {Rejected, Throttled, Voided, OutcomeUnknown, Revoked, BadSignature}
 
-    assert set(PlatformError.__subclasses__()) == kinds
+    assert {kind for kind in PlatformError.__subclasses__() if kind.__module__ == PlatformError.__module__} == kinds
     for kind in kinds:  # none is another: each promises something else
         assert kind.__mro__[1] is PlatformError
 

@@ -337,3 +337,11 @@ def test_the_first_part_that_does_not_fit_is_named_from_the_whole_to_the_tenders
 
 def test_a_misfit_says_in_one_line_what_is_asked_and_what_there_is() -> None:
     assert str(Misfit("line:shirt", 2, 1)) == "line:shirt: 2 asked, 1 there"
+
+
+def test_a_line_whose_money_went_back_elsewhere_without_its_units_no_longer_fits() -> None:
+    line = OrderLine(LineRef("a"), 2, Worth(2000), refunded=Worth(1500))
+    order = Order(OrderRef("1"), "EUR", 5000, refunded=1500, lines=(line,))
+    row = Ours(1000, 0, lines=(ReturnedLine(LineRef("a"), 1, Worth(1000)),))
+
+    assert misfit(order, [], row) == Misfit("line:a", 1000, 500)

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from redis import Redis
@@ -255,9 +256,9 @@ def test_it_does_not_wait_for_its_time_when_it_is_told_to_stop(ticking: Clock, w
 
 
 def test_f43_a_database_that_is_not_there_yet_is_waited_for(
-    database_url: str, valkey_server: Valkey, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, valkey_server: Valkey, caplog: pytest.LogCaptureFixture
 ) -> None:
-    database = Database(database_url)
+    database = Database(f"sqlite:///{tmp_path / 'new.db'}")
 
     with running(Clock(database, Bell(valkey_server.url), KEY), 0.02):
         wait_until(lambda: any(record.getMessage() == "clock.failed" for record in caplog.records))

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from adapters.simulators.toy import ToyStore
 from connector import migrate
-from connector.db import Database
+from connector.db import Busy, Database
 from connector.domain.platform import OutcomeUnknown, Revoked, Throttled
 from connector.models import Kind, OutboxRow, Shop, ShopStatus
 from connector.services import outbox
@@ -159,6 +159,7 @@ def test_no_kind_takes_more_than_half_of_the_threads(world: World, bench: Bench)
 
     with running(drain):
         wait_until(lambda: bench.begun.total() == 4)
+        threading.Event().wait(1.2)  # long enough for another look at what is due
         assert bench.begun == {"settle": 2, "mirror": 2}
         bench.gate.set()
 
@@ -267,6 +268,15 @@ def test_f39_an_error_backs_off_and_is_parked_after_ten_times(world: World, erro
     assert waits == [2, 4, 8, 16, 32, 64, 128, 256, 512, 0]
     assert only(world).parked_because == f"failed {ATTEMPTS} times: {type(error).__name__}"
     assert drained(world, {"mirror": broken}) == 0
+
+
+@pytest.mark.parametrize("away", [Busy("another is writing"), OperationalError("SELECT 1", None, ConnectionError("gone"))])
+def test_f43_f45_a_database_that_is_busy_or_away_is_no_failure_of_the_row(world: World, bench: Bench, away: Exception) -> None:
+    put(world)
+
+    drained(world, {"mirror": bench.says(away)})
+
+    assert (only(world).attempts, only(world).available_at, only(world).parked_at) == (0, START + 2 * SECOND, None)
 
 
 def test_f39_a_poisoned_row_holds_up_nobody(world: World, bench: Bench) -> None:

@@ -108,7 +108,7 @@ def test_m6_two_returns_of_one_order_are_paid_one_after_the_other(till: Till) ->
     till.fails(Fault.LOSE_ANSWER)
     till.settle()
 
-    assert why(till.settle(second)) == ("money.order_busy", 2 * SECOND)
+    assert why(till.settle(second)) == ("money.order_busy", 10 * SECOND)
     assert till.row(second).attempt == 0
     till.settle()
     till.settle(second)

@@ -15,6 +15,7 @@ from connector.domain.platform import Receipt, Revoked, Sighting, SightingKind, 
 from connector.domain.rma import MoneyState, RmaState
 from connector.models import OutboxRow, Resolution, Shop, ShopStatus
 from connector.services import limits, refunds, shops
+from jobs import money
 from tests.jobs.tills import BOTH, EACH_PROOF, EVERY, PROVES_NOTHING, REPLAYS, Till, why
 from tests.services.acts import everything, refunded_in_the_admin, state_of, told
 from tests.world import START
@@ -369,6 +370,16 @@ def test_an_attempt_is_ours_while_it_is_the_latest_and_younger_than_its_window(t
     assert not mine(2, timedelta(0))
     till.settle()
     assert not mine(1, timedelta(0))
+
+
+@BOTH
+def test_what_is_settled_is_not_given_up(till: Till) -> None:
+    till.settle()
+    before = everything(till.db)
+
+    money.give_up(till.site, till.row_id)
+
+    assert everything(till.db) == before
 
 
 @pytest.mark.parametrize("kind", SightingKind)

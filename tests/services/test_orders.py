@@ -135,7 +135,8 @@ def test_a_money_row_counts_with_its_lines_tenders_and_deductions(world: World, 
 
 
 @pytest.mark.parametrize("state", MoneyState)
-def test_every_row_stands_but_a_refused_one(world: World, state: MoneyState) -> None:
+@pytest.mark.parametrize("voided", [False, True])
+def test_every_row_stands_but_a_refused_one_whose_decision_came_to_nothing(world: World, state: MoneyState, voided: bool) -> None:
     order = placed(world, an_order())
     rma = world.received(order, {"line-1": 1})
     decide(world, rma, order, 1200)
@@ -144,12 +145,10 @@ def test_every_row_stands_but_a_refused_one(world: World, state: MoneyState) -> 
         row.state, row.asked_first_at, row.asked_first_attempt = state, START, 1
         row.platform_reference = "toy-1" if state is MoneyState.SETTLED else None
         row.parked_because = "because" if state is MoneyState.PARKED else None
-        session.get_one(Resolution, row.resolution_id).voided_at = START if state is MoneyState.REFUSED else None
+        session.get_one(Resolution, row.resolution_id).voided_at = START if voided else None
 
-    assert [one.reference for one in ours(world)] == {
-        MoneyState.REFUSED: [],
-        MoneyState.SETTLED: [RefundRef("toy-1")],
-    }.get(state, [None])
+    references = [] if voided and state is MoneyState.REFUSED else [RefundRef("toy-1") if state is MoneyState.SETTLED else None]
+    assert [one.reference for one in ours(world)] == references
 
 
 def test_a_decision_that_paid_nothing_counts_with_what_it_kept(make_world: MakeWorld) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import uuid
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,7 +13,7 @@ from connector.domain.orders import LineRef, Order, Worth
 from connector.domain.platform import ReturnedLine, ReturnRef
 from connector.domain.rma import HOLDS_UNITS, Disposition, IllegalMove, Move, RmaState
 from connector.models import Entry, EntryText, Rma, RmaLine, Unsealed
-from connector.services import desk, rmas
+from connector.services import desk, rmas, timeline
 from connector.services.desk import Judged
 from connector.services.rmas import NotEnoughUnits
 from jobs import money
@@ -182,7 +181,7 @@ def test_r3_an_entry_has_its_text_apart_bound_by_a_salted_digest_and_waits_for_i
         assert len(found) == 2
         for entry, kept, _ in found:
             assert (entry.rma_id, entry.shop_id, entry.happened_at) == (rma, world.shop.id, START)
-            assert entry.commitment == hashlib.sha256(kept.salt + kept.text.encode()).digest()
+            assert entry.commitment == timeline.commitment(kept.salt, kept.text)
         assert len({kept.salt for _, kept, _ in found}) == 2
 
 
