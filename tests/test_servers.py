@@ -158,14 +158,15 @@ def test_a_database_can_be_a_copy_of_another(postgres_server: servers.Postgres, 
 
 
 @pytest.mark.parametrize("mode", ["smart", "fast", "immediate"])
-def test_what_was_committed_survives_a_restart(
-    postgres_server: servers.Postgres, postgres_url: str, mode: Literal["smart", "fast", "immediate"]
-) -> None:
-    query(postgres_url, "CREATE TABLE kept AS SELECT 7 AS number")
+def test_what_was_committed_survives_a_restart(mode: Literal["smart", "fast", "immediate"]) -> None:
+    """On a server of its own: a smart one waits for whoever is connected, and other tests keep connections to the shared one."""
+    with servers.postgres() as server:
+        url = server.create_database("kept")
+        query(url, "CREATE TABLE kept AS SELECT 7 AS number")
 
-    postgres_server.restart(mode)
+        server.restart(mode)
 
-    assert query(postgres_url, "SELECT number FROM kept") == 7
+        assert query(url, "SELECT number FROM kept") == 7
 
 
 @pytest.mark.parametrize("mode", ["fast", "immediate"])

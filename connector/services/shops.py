@@ -11,6 +11,7 @@ from datetime import datetime
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from connector import db
 from connector.domain.platform import ShopDomain
 from connector.models import Shop, ShopStatus
 from connector.secrets import Vault
@@ -30,12 +31,22 @@ class ShopKeys:
 def connect(
     session: Session, *, platform: str, domain: ShopDomain, credentials: Mapping[str, str], vault: Vault, time_zone: str, now: datetime
 ) -> uuid.UUID:
-    """Install a shop, or give an installed one its new credentials: same row, same history."""
-    found = session.execute(select(Shop).where(Shop.platform == platform, Shop.domain == domain)).scalar_one_or_none()
-    shop = found or Shop(id=uuid.uuid4(), platform=platform, domain=domain, installed_at=now)
+    """Install a shop, or give an installed one its new credentials: same row, same history, also where two do it at once."""
+    new = uuid.uuid4()
+    values = {
+        "id": new,
+        "platform": platform,
+        "domain": domain,
+        "credentials": seal(vault, new, credentials),
+        "status": ShopStatus.ACTIVE,
+        "time_zone": time_zone,
+        "installed_at": now,
+    }
+    session.execute(db.upsert(session, Shop).values(values).on_conflict_do_nothing(index_elements=["platform", "domain"]))
+    mine = select(Shop).where(Shop.platform == platform, Shop.domain == domain)
+    shop: Shop = session.execute(db.for_update(session, mine), execution_options={"populate_existing": True}).scalar_one()
     shop.credentials = seal(vault, shop.id, credentials)
     shop.status, shop.paused_until, shop.time_zone = ShopStatus.ACTIVE, None, time_zone
-    session.add(shop)
     session.flush()
     return shop.id
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -42,24 +42,18 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture
-def books(tmp_path: Path) -> Path:
-    return tmp_path / "books.db"
-
-
 @pytest.fixture(params=Proof)
 def proof(request: pytest.FixtureRequest) -> Proof:
-    found: Proof = request.param
-    return found
+    return Proof(request.param)
 
 
 @pytest.fixture
-def opened(books: Path, clock: Clock) -> Iterator[Callable[[Proof], ToyStore]]:
+def opened(tmp_path: Path, clock: Clock) -> Iterator[Callable[[Proof], ToyStore]]:
     """Open the same books once more."""
     stores: list[ToyStore] = []
 
     def open_(proof: Proof) -> ToyStore:
-        stores.append(ToyStore(books, proof, clock=lambda: clock.now))
+        stores.append(ToyStore(tmp_path / "books.db", proof, clock=lambda: clock.now))
         return stores[-1]
 
     yield open_
@@ -197,8 +191,8 @@ def test_whatever_fails_in_the_middle_of_an_entry_leaves_the_books_as_they_were(
     assert shop.order(REF) == an_order()
 
 
-def test_the_wiring_opens_a_shop_by_its_credentials(shop: ToyStore, books: Path) -> None:
-    found = toy.connect(ShopDomain("toy.example"), {"books": str(books), "proof": "fence"})
+def test_the_wiring_opens_a_shop_by_its_credentials(shop: ToyStore) -> None:
+    found = toy.connect(ShopDomain("toy.example"), {"books": str(shop.books), "proof": "fence"})
 
     assert (found.proof, found.order(REF).ref) == (Proof.FENCE, REF)
     found.far.close()
@@ -283,7 +277,6 @@ def test_a_burned_request_that_arrives_late_does_nothing(shop: ToyStore, clock: 
     with pytest.raises(OutcomeUnknown):
         shop.refund(refund(), attempt())
     shop.find_refund(refund(), attempt())
-
     clock.advance(MINUTE)
 
     assert shop.payments() == []
@@ -432,8 +425,7 @@ def test_orders_are_found_as_a_shop_finds_them(shop: ToyStore) -> None:
     known = replace(an_order("1002"), changed_at=START, buyer=replace(an_order().buyer, customer=CustomerRef("kim")))
     shop.place(known)
 
-    def refs(orders: Iterator[Order] | object) -> set[str]:
-        assert hasattr(orders, "__iter__")
+    def refs(orders: Iterable[Order]) -> set[str]:
         return {order.ref for order in orders}
 
     assert refs(shop.orders([REF, OrderRef("none")])) == {"1001"}

@@ -12,11 +12,12 @@ import pytest
 from adapters.simulators.toy import Fault, ToyStore
 from connector.db import Database
 from connector.domain.platform import ReturnRef, ReturnView, Throttled
-from connector.domain.rma import Move
+from connector.domain.rma import MoneyState, Move
 from connector.models import Rma
 from connector.services import desk
 from connector.services.outbox import Later
 from jobs import mirror
+from jobs.drain import Drain
 from jobs.site import Site
 from tests.services.acts import everything
 from tests.world import START, Clock, World, an_order
@@ -111,3 +112,20 @@ def test_who_is_overtaken_on_the_way_does_not_leave_the_older_case_there(world: 
     show(world, rma)
 
     assert shown(world) == ["cancelled"]
+
+
+def test_f22_f24_a_platform_that_cannot_show_the_case_undoes_no_payment_and_is_shown_it_later(world: World) -> None:
+    rma = world.received(an_order(), {"line-1": 1})
+    world.resolve(rma)
+    for _ in range(20):
+        world.toy.fail_next("mirror", Fault.REFUSE)
+
+    Drain(Site(world.db, lambda _keys: world.toy)).run()
+
+    assert [(row.state, row.attempt) for row in world.rows(rma)] == [(MoneyState.SETTLED, 1)]
+    assert shown(world) == []
+    world.toy.heal()
+    world.clock.advance(timedelta(minutes=10))
+    Drain(Site(world.db, lambda _keys: world.toy)).run()
+
+    assert (shown(world), len(world.toy.payments())) == (["resolved"], 1)

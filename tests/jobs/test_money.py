@@ -66,6 +66,21 @@ def test_r3_the_timeline_tells_the_way_and_the_platform_hears_of_the_end(till: T
 
 
 @BOTH
+def test_nothing_personal_is_written_on_the_whole_way(till: Till) -> None:
+    till.fails(Fault.LOSE_ANSWER)
+    till.settle()
+    till.settle()
+
+    kept = everything(till.db)
+    assert all(kept[table] for table in ("contacts", "orders", "outbox", "receipts", "refunds", "resolutions", "timeline_texts"))
+    for table, rows in kept.items():
+        for row in rows:
+            for column, value in row.items():
+                shown = value if isinstance(value, bytes) else str(value).encode()
+                assert b"kim@example.com" not in shown, f"{table}.{column}"
+
+
+@BOTH
 def test_a_row_that_is_not_there_is_nothing_to_do(till: Till) -> None:
     before = everything(till.db)
 

@@ -15,7 +15,7 @@ from connector.models import Rma, Shop, ShopStatus
 from connector.secrets import Misplaced, NoKeyOpens, Vault, new_key
 from connector.services import outbox, shops
 from connector.services.shops import ShopKeys, keys_of, unseal
-from tests.services.acts import everything, placed
+from tests.services.acts import at_once, everything, placed
 from tests.world import START, World, an_order
 
 SECRET = {"key": "CANARY-ck", "secret": "CANARY-cs"}
@@ -104,3 +104,13 @@ def test_f27_refused_keys_stop_an_active_shop_and_delete_nothing(world: World, s
 def test_a_shop_that_is_not_there_has_no_keys(database: Database) -> None:
     with pytest.raises(NoResultFound), database.reading() as session:
         keys_of(session, uuid.uuid4())
+
+
+def test_i2_a_shop_that_is_connected_twice_at_once_is_one_shop(database: Database, vault: Vault) -> None:
+    """The merchant's browser comes back, and the platform calls us, at the same instant."""
+    made = at_once(*[lambda: installed(database, vault).id] * 4)
+
+    assert len(set(made)) == 1
+    with database.reading() as session:
+        assert session.execute(select(func.count()).select_from(Shop)).scalar_one() == 1
+    assert unseal(vault, installed(database, vault)) == SECRET
