@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
 
 from adapters.simulators.toy import Fault, Proof, ToyStore
 from connector import migrate
@@ -79,6 +79,13 @@ class Site:
     def states(self) -> list[MoneyState]:
         """Where the money rows stand."""
         return [row.state for row in self.world.rows()]
+
+    def halt(self, process: subprocess.Popen[bytes]) -> None:
+        """SIGSTOP between two writes. Who is stopped within one keeps every writer waiting, on any database, which is another story."""
+        with self.db.transaction() as session:  # on SQLite the turn is ours now, and nobody is writing
+            if self.db.dialect == "postgresql":
+                session.execute(text("LOCK TABLE outbox IN SHARE ROW EXCLUSIVE MODE"))
+            process.send_signal(signal.SIGSTOP)
 
     def lapse(self) -> None:
         """The leases run out now, instead of in twenty seconds."""
@@ -142,12 +149,12 @@ def test_f57_a_worker_that_is_stopped_while_the_shop_answers_and_wakes_when_anot
 ) -> None:
     with a_site(database_url, valkey_server, tmp_path) as site:
         (rma,) = site.to_pay(1)
-        site.toy.fail_next("refund", Fault.HANG, 1.0)
+        site.toy.fail_next("refund", Fault.HANG, 3.0)
         sleeper = site.start("worker")
         site.world.resolve(rma)
         until(lambda: bool(site.toy.payments()), "the payment")
 
-        sleeper.send_signal(signal.SIGSTOP)
+        site.halt(sleeper)
         site.lapse()
         site.start("worker")
         site.start("clock")
