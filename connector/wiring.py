@@ -5,22 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from importlib.resources import files
-from types import MappingProxyType
-from typing import Final, TypeAlias
+from typing import Final
 
 from adapters.simulators import toy
 from adapters.woocommerce import translate
+from adapters.woocommerce.platform import WooPlatform
 from connector.config import Settings
 from connector.db import Database
 from connector.domain.orders import Order
-from connector.domain.platform import ShopDomain, Store
+from connector.domain.platform import Platform, Store
 from connector.secrets import Vault
 from connector.services.shops import ShopKeys, unseal
 
-Connect: TypeAlias = Callable[[ShopDomain, Mapping[str, str]], Store]
-
-PLATFORMS: Final[Mapping[str, Connect]] = MappingProxyType({"toy": toy.connect})
-_ONLY_IN_DEV: Final = frozenset({"toy"})
 SAMPLES: Final = ("order-taxed-coupon-variation", "order-guest-fees", "order-tax-inclusive-round-at-subtotal")
 
 
@@ -38,15 +34,23 @@ def vault(settings: Settings) -> Vault:
     return Vault.of(settings.secret_keys, settings.digest_key)
 
 
-def opener(settings: Settings) -> Callable[[ShopKeys], Store]:
+def platforms(settings: Settings) -> Mapping[str, Platform]:
+    """The platforms that these settings serve, by name. One set per process: each keeps its connections."""
+    woocommerce = WooPlatform(dev=settings.dev)
+    return {woocommerce.name: woocommerce}
+
+
+def opener(settings: Settings, served: Mapping[str, Platform] | None = None) -> Callable[[ShopKeys], Store]:
     """How to open a shop's store with these settings."""
     keys = vault(settings)
+    by_name = platforms(settings) if served is None else served
 
     def store_for(shop: ShopKeys) -> Store:
-        connect = PLATFORMS.get(shop.platform)
-        if connect is None or (shop.platform in _ONLY_IN_DEV and not settings.dev):
-            raise UnknownPlatform(f"{shop.domain} is a {shop.platform} shop, which is not served here")
-        return connect(shop.domain, unseal(keys, shop))
+        if shop.platform in by_name:
+            return by_name[shop.platform].connect(shop.domain, unseal(keys, shop), shop.facts)
+        if shop.platform == "toy" and settings.dev:
+            return toy.connect(shop.domain, unseal(keys, shop), shop.facts)
+        raise UnknownPlatform(f"{shop.domain} is a {shop.platform} shop, which is not served here")
 
     return store_for
 

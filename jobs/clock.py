@@ -1,4 +1,4 @@
-"""The clock: rings for what is due, seals the timeline, forgets finished work. Two of them at once do no harm.
+"""The clock: rings for what is due, asks for polls and probes, seals the timeline, forgets. Two of them at once do no harm.
 
 It holds nothing itself: whatever it misses while it is down, the next pass finds.
 """
@@ -14,7 +14,7 @@ from connector import wiring
 from connector.bell import Bell
 from connector.config import Settings
 from connector.db import Database
-from connector.services import outbox, seals
+from connector.services import inbox, outbox, privacy, seals, syncing
 from connector.signals import StopSignals
 from jobs.handlers import HANDLERS
 
@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 EVERY: Final = 2.0  # seconds between two passes
 KEPT: Final = timedelta(days=7)  # how long finished outbox rows stay for whoever wonders
+INSTALLS_KEPT: Final = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class Clock:
         with self.db.reading() as session:
             due = outbox.anything_due(session, kinds=HANDLERS, now=self.db.now(session))
             unsealed = seals.waiting(session)
+            untold = syncing.anything_due(session, now=self.db.now(session))
         if due:
             self.bell.ring(force=True)
         for shop in unsealed:
@@ -47,6 +49,11 @@ class Clock:
                 log.info("timeline.sealed", extra={"shop": shop.hex, "position": last.position, "hash": last.hash.hex()})
         with self.db.transaction() as session:
             outbox.forget(session, before=self.db.now(session) - KEPT)
+            inbox.forget_poisoned(session, before=self.db.now(session) - inbox.KEPT)
+            privacy.forget_installs(session, before=self.db.now(session) - INSTALLS_KEPT)
+        if untold:
+            with self.db.transaction() as session:
+                syncing.due(session, now=self.db.now(session))
 
     def run(self, signals: StopSignals, every: float = EVERY) -> None:
         """Tick until told to stop. A database that is away is waited for."""

@@ -201,7 +201,14 @@ def _drain() -> Drain:
     """This process' drain, made of the environment when the bell first rings."""
     settings = Settings.from_env()
     bell = Bell(settings.redis_url)
-    site = Site(wiring.database(settings, ring=bell.ring), wiring.opener(settings))
+    served = wiring.platforms(settings)
+    site = Site(
+        wiring.database(settings, ring=bell.ring),
+        wiring.opener(settings, served),
+        platforms=served,
+        vault=wiring.vault(settings),
+        base_url=settings.base_url,
+    )
     clear = bell.clear if settings.kinds is None else (lambda: None)  # a ring may be for kinds that another worker serves
     return Drain(site, settings.threads, clear_bell=clear, ring=bell.ring, kinds=settings.kinds)
 

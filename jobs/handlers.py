@@ -8,11 +8,23 @@ from types import MappingProxyType
 from typing import Final, TypeAlias
 
 from connector.models import Kind
-from jobs import mirror, money
+from jobs import credit, inbox, mirror, money, shops
 from jobs.site import Site
 
 Handler: TypeAlias = Callable[[Site, uuid.UUID], None]
 
 # What is to be done once a row of a kind has failed too often and is parked.
 GIVE_UP: Final[Mapping[str, Handler]] = MappingProxyType({Kind.SETTLE.value: money.give_up})
-HANDLERS: Final[Mapping[str, Handler]] = MappingProxyType({Kind.SETTLE.value: money.settle, Kind.MIRROR.value: mirror.show})
+# In the order in which a drain claims: money first, history last.
+HANDLERS: Final[Mapping[str, Handler]] = MappingProxyType(
+    {
+        Kind.SETTLE.value: money.settle,
+        Kind.MIRROR.value: mirror.show,
+        Kind.REISSUE.value: credit.follow,
+        Kind.REFRESH.value: inbox.refresh,
+        Kind.POLL.value: shops.poll,
+        Kind.PROBE.value: shops.probe,
+        Kind.REDACT.value: shops.redact,
+        Kind.IMPORT.value: shops.import_history,
+    }
+)

@@ -25,8 +25,12 @@ from connector.models import (
     AlarmKind,
     Base,
     ContactRow,
+    Credit,
+    CreditUseRow,
     Entry,
     EntryText,
+    HintRow,
+    Install,
     MoneyKind,
     OrderRow,
     OutboxRow,
@@ -39,6 +43,7 @@ from connector.models import (
     Seal,
     Shop,
     Spending,
+    Sync,
     Units,
     Unsealed,
 )
@@ -67,6 +72,7 @@ class Ids:
     resolution: uuid.UUID = field(default_factory=uuid.uuid4)
     refund: uuid.UUID = field(default_factory=uuid.uuid4)
     again: uuid.UUID = field(default_factory=uuid.uuid4)
+    credit: uuid.UUID = field(default_factory=uuid.uuid4)
     entry: uuid.UUID = field(default_factory=uuid.uuid4)
 
 
@@ -108,6 +114,9 @@ def fill(database: Database, ids: Ids) -> None:
                 Spending(shop_id=ids.shop, day=date(2026, 3, 2), currency="EUR", minor=1200),
                 OutboxRow(shop_id=ids.shop, kind="settle", subject_id=ids.refund, put_at=START, available_at=START),
                 Alarm(shop_id=ids.shop, kind=AlarmKind.PAID_TWICE, subject="x", facts=b"{}", raised_at=START),
+                Install(state_digest="x", platform="woocommerce", address="https://shop.example", begun_at=START, shop_id=ids.shop),
+                HintRow(shop_id=ids.shop, topic="order.updated", digest=b"x", received_at=START),
+                Sync(shop_id=ids.shop, watermark=START, poll_at=START, probe_at=START),
             ]
         )
         session.flush()
@@ -164,6 +173,7 @@ def fill(database: Database, ids: Ids) -> None:
         session.add_all(
             [
                 Units(rma_line_id=ids.line, disposition=Disposition.RESTOCK, quantity=1),
+                Credit(id=ids.credit, shop_id=ids.shop, refund_id=ids.refund, code="x", minor=1200, currency="EUR", issued_at=START),
                 EntryText(entry_id=ids.entry, salt=b"", text="{}"),
                 Unsealed(entry_id=ids.entry, shop_id=ids.shop),
                 Seal(shop_id=ids.shop, position=1, entry_id=ids.entry, hash=b"x"),
@@ -179,6 +189,8 @@ def fill(database: Database, ids: Ids) -> None:
                 ),
             ]
         )
+        session.flush()
+        session.add(CreditUseRow(shop_id=ids.shop, credit_id=ids.credit, order_ref="1002", next_code="x-2"))
 
 
 @pytest.fixture

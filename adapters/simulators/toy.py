@@ -14,7 +14,8 @@ from enum import StrEnum
 from pathlib import Path
 
 from adapters.simulators.books import Books, Payment, Proof, Told
-from connector.domain.money import MoneyBag
+from connector.domain.connecting import CreditRest, CreditUse, Facts, UsedCredit
+from connector.domain.money import Money, MoneyBag
 from connector.domain.orders import CustomerRef, Order, OrderRef
 from connector.domain.platform import (
     Attempt,
@@ -101,6 +102,13 @@ class ToyStore:
         """Its keys never expire."""
         return None
 
+    def probe(self) -> Facts:
+        """There is nothing to find out."""
+        return {}
+
+    def leave(self) -> None:
+        """We left nothing there."""
+
     def capabilities(self) -> Capabilities:
         """A shop with a short memory for requests, so that tests need not wait long."""
         return Capabilities(timedelta(minutes=2), timedelta(seconds=20), timedelta(seconds=30), store_credit=True, restocks_per_line=True)
@@ -173,6 +181,10 @@ class ToyStore:
         """What became of it, as far as this shop can say."""
         return self._look(credit, attempt)
 
+    def reissue_credit(self, used: UsedCredit) -> CreditRest:
+        """It knows no codes: what it gives as credit keeps its rest."""
+        return CreditRest(CreditUse.SPENT, Money(0, used.worth.currency))
+
     def mirror_return(self, view: ReturnView) -> ReturnRef:
         """Keep the RMA as it stands."""
         self._fault("mirror")
@@ -218,7 +230,7 @@ class ToyStore:
                 return what, seconds
 
 
-def connect(domain: ShopDomain, credentials: Mapping[str, str]) -> ToyStore:
+def connect(domain: ShopDomain, credentials: Mapping[str, str], facts: Facts) -> ToyStore:
     """The toy shop behind these credentials: the path of its books, and what it can prove."""
-    del domain
+    del domain, facts
     return ToyStore(credentials["books"], Proof(credentials["proof"]))

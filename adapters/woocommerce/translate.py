@@ -35,10 +35,10 @@ from connector.domain.orders import (
     Worth,
 )
 
-__all__ = ["Untranslatable", "marker", "order"]
+__all__ = ["Untranslatable", "key_of", "marker", "order"]
 
 # Gateways through which nothing can be sent back, and orders that were paid past any gateway ("" and "other").
-_MANUAL: Final = frozenset({"", "bacs", "cheque", "cod", "other"})
+MANUAL: Final = frozenset({"", "bacs", "cheque", "cod", "other"})
 _CANCELLED: Final = frozenset({"cancelled", "trash"})
 _MARKER = re.compile(r"\[rma:([0-9A-Za-z_-]{1,64})\]", re.ASCII)
 _ID = re.compile(r"[0-9]{1,18}", re.ASCII)
@@ -50,11 +50,12 @@ def marker(key: str) -> str:
     return f"[rma:{key}]"
 
 
-def order(body: object, refunds: object | None, *, decimals: int | None = None) -> Order:
+def order(body: object, refunds: object | None, *, decimals: int | None = None, gateways: frozenset[str] | None = None) -> Order:
     """An order of `GET /orders/{id}` with its `GET /orders/{id}/refunds`.
 
     `refunds` None makes a brief order: what moved is taken from the order's own short list, which knows no lines.
-    `decimals` is for shops that count the currency otherwise than ISO 4217 does.
+    `decimals` is for shops that count the currency otherwise than ISO 4217 does. `gateways` are those that can send money
+    back, None where the shop did not say.
 
     Raises:
         Untranslatable: a key is missing or not what it should be, or the list of refunds lacks one that the order names.
@@ -81,7 +82,7 @@ def order(body: object, refunds: object | None, *, decimals: int | None = None) 
         lines=tuple(_line(line, found, places, fulfilled) for line in _items(at, "line_items")),
         shipping=tuple(_charge(line, "method_title", found, places) for line in _items(at, "shipping_lines")),
         fees=tuple(_charge(line, "name", found, places) for line in _items(at, "fee_lines")),
-        tenders=(_tender(at, total if paid else 0, moved),),
+        tenders=(_tender(at, total if paid else 0, moved, gateways),),
         paid=paid,
         cancelled=at.text("status") in _CANCELLED,
         placed_at=at.instant("date_created_gmt"),
@@ -108,17 +109,17 @@ def _buyer(at: At) -> Buyer:
     return Buyer(billing.text("email"), billing.text("postcode"), billing.text("country"), reference)
 
 
-def _tender(at: At, captured: int, refunded: int) -> Tender:
+def _tender(at: At, captured: int, refunded: int, gateways: frozenset[str] | None) -> Tender:
     """WooCommerce knows one payment per order."""
     method, transaction = at.text("payment_method"), at.text("transaction_id")
-    manual = method in _MANUAL
+    manual = method in MANUAL
     return Tender(
         id=TenderRef(transaction or method or "manual"),
         captured=captured,
         refunded=refunded,
         kind=TenderKind.MANUAL if manual else TenderKind.OTHER,
         title=at.text("payment_method_title")[:_LONGEST_TITLE],
-        pays_back=not manual,
+        pays_back=not manual and (gateways is None or method in gateways),
     )
 
 
@@ -242,7 +243,7 @@ def _refund(at: At, places: int) -> _Refund:
     # gateway and our answer (verified: the record stays, with reason, without meta): then the money may have moved.
     # WooCommerce counts both against the order, and so do we: nothing is paid twice, and who looks for a refund of ours
     # reads that flag on the record itself.
-    return _Refund(at.whole("id", lowest=1), _moved(at, "amount", places), booked, items, at.instant("date_created_gmt"), _key(at))
+    return _Refund(at.whole("id", lowest=1), _moved(at, "amount", places), booked, items, at.instant("date_created_gmt"), key_of(at))
 
 
 def _short_list(at: At, places: int) -> tuple[_Refund, ...]:
@@ -250,7 +251,7 @@ def _short_list(at: At, places: int) -> tuple[_Refund, ...]:
     found = {}
     for refund in at.key("refunds").items():
         moved = _moved(refund, "total", places, sign=-1)
-        found[refund.whole("id", lowest=1)] = _Refund(refund.whole("id", lowest=1), moved, moved or 0, key=_key(refund))
+        found[refund.whole("id", lowest=1)] = _Refund(refund.whole("id", lowest=1), moved, moved or 0, key=key_of(refund))
     return tuple(found[ref] for ref in sorted(found))
 
 
@@ -292,7 +293,7 @@ def _refunded_item(line: At) -> int | None:
     return None
 
 
-def _key(at: At) -> str:
+def key_of(at: At) -> str:
     """The key of the money row that made the refund, or an empty text. The last marker counts: ours stands at the end."""
     return next(iter(_MARKER.findall(at.text_or_nothing("reason"))[::-1]), "")
 

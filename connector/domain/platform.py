@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NewType, Protocol
 
+from connector.domain.connecting import CreditRest, Facts, Hint, UsedCredit
 from connector.domain.money import Money, MoneyBag
 from connector.domain.orders import CustomerRef, LineRef, Order, OrderRef, RefundRef, TenderRef, Worth
 from connector.domain.rma import Disposition
@@ -58,6 +59,10 @@ class Revoked(PlatformError):
     """The shop's credentials were refused: it needs to be connected again. Nothing is deleted for it."""
 
 
+class Malformed(PlatformError):
+    """A verified delivery that nobody can make sense of. The message quotes nothing of it."""
+
+
 class BadSignature(PlatformError):
     """The visitor's fault: the request proves nothing."""
 
@@ -77,11 +82,16 @@ class HttpRequest:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What an installation or a renewal gave us. Secret."""
+    """What an installation or a renewal gave us. Secret.
+
+    `state` is the one-time word that the installation began with, where the far side only gives that back: WooCommerce's
+    callback names no store (10.5: key, secret, permissions and our own `user_id`), so `shop` is empty then.
+    """
 
     shop: ShopDomain
     credentials: Mapping[str, str] = field(repr=False)
     expires_at: datetime | None = None
+    state: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +104,15 @@ class ShopClaim:
 
 @dataclass(frozen=True, slots=True)
 class WebhookEvent:
-    """A verified delivery: a hint to read something again, never a source of facts."""
+    """A verified delivery: a hint to read something again, never a source of facts. What it is about is read later.
+
+    `delivery` is the sender's id of it where that can be trusted to name one delivery; WooCommerce gives one id to different
+    events of a second (10.5, verified), so there it is None. An empty topic is a delivery to answer and forget.
+    """
 
     topic: str
-    subject: str | None
-    delivery: str | None
-    sent_at: datetime | None
+    delivery: str | None = None
+    sent_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,15 +138,20 @@ class StaffFacts:
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What this shop can do today."""
+    """What this shop can do today, as its last probe found it."""
 
     quiet_period: timedelta  # after an unanswered request: how long until nothing can happen any more
     request_deadline: timedelta  # the longest that one request of ours may take, connection to last byte
     longest_run: timedelta  # the longest that the far side may go on with a request that we gave up
     store_credit: bool = False
     restocks_per_line: bool = False
+    restocks_whole_refund: bool = False  # all lines of one refund or none
+    refund_gateways: frozenset[str] | None = None  # those that can send money back; None: it does not say
+    currency: str = ""
+    prices_include_tax: bool = False
     time_zone: str = "UTC"
     clock_offset: timedelta = timedelta(0)
+    version: str = ""  # of the platform
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +224,11 @@ class RefundOrder:
 
 @dataclass(frozen=True, slots=True)
 class CreditOrder:
-    """An instruction to give store credit: `amount` is the value given up, `bonus` stands beside it."""
+    """An instruction to give store credit: `amount` is the value given up, `bonus` stands beside it.
+
+    `code` is what the shopper will type, drawn from the key with a secret of ours, so that nobody can guess it and every
+    try makes the same one.
+    """
 
     key: str
     order: OrderRef
@@ -216,6 +238,7 @@ class CreditOrder:
     lines: tuple[ReturnedLine, ...] = ()
     charges: tuple[ReturnedLine, ...] = ()
     note: str = ""
+    code: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,10 +261,14 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """The platform's word that money moved."""
+    """The platform's word that money moved.
+
+    `worth`: what a code of store credit can buy, as the platform counts it (WooCommerce: net in a tax-exclusive shop).
+    """
 
     reference: RefundRef
     amount: Money
+    worth: Money | None = None
 
 
 class SightingKind(StrEnum):
@@ -290,6 +317,9 @@ class Platform(Protocol):
 
     name: str
 
+    def shop_at(self, address: str) -> ShopDomain:
+        """The one name of the shop at an address that a person typed. Raises `NotConnectable`."""
+
     def install_url(self, shop: ShopDomain, *, state: str, return_url: str, callback_url: str) -> str:
         """Where the merchant's browser goes to approve us."""
 
@@ -300,7 +330,10 @@ class Platform(Protocol):
         """Which shop the request says it is from; unproven."""
 
     def read_webhook(self, request: HttpRequest, keys: Sequence[bytes]) -> WebhookEvent:
-        """The delivery, verified over its raw bytes. Raises `BadSignature`."""
+        """The delivery, verified over its raw bytes; the body is not parsed. Raises `BadSignature`."""
+
+    def hint(self, topic: str, body: bytes) -> Hint:
+        """What a verified delivery is about. Raises `Malformed` where nobody can say."""
 
     def read_visit(self, request: HttpRequest, keys: Sequence[bytes]) -> Visit:
         """A signed shopper visit or a staff token. Raises `BadSignature`."""
@@ -308,8 +341,8 @@ class Platform(Protocol):
     def staff(self, visit: Visit) -> StaffFacts:
         """Owner, scopes or capabilities of a verified member of staff."""
 
-    def connect(self, shop: ShopDomain, credentials: Mapping[str, str]) -> Store:
-        """The shop behind these credentials; asks nobody."""
+    def connect(self, shop: ShopDomain, credentials: Mapping[str, str], facts: Facts) -> Store:
+        """The shop behind these credentials, with the facts of its last probe; asks nobody."""
 
 
 class Store(Protocol):
@@ -318,20 +351,29 @@ class Store(Protocol):
     def renew(self) -> Grant | None:
         """Fresh credentials where they expire; None: still good. Raises `Revoked`."""
 
+    def probe(self) -> Facts:
+        """Ask the shop what it is and what it can do: at install before its keys are trusted, and daily.
+
+        Raises `NotConnectable`, with the misfortune's name.
+        """
+
     def capabilities(self) -> Capabilities:
-        """What this shop can do today."""
+        """What this shop can do, as far as the facts of its last probe say; asks nobody."""
 
     def ensure_webhooks(self, base_url: str) -> WebhookHealth:
         """Make the deliveries what they should be; repeating it changes nothing."""
+
+    def leave(self) -> None:
+        """Take back what we set up over there, as far as the shop still lets us; the merchant disconnects."""
 
     def order(self, ref: OrderRef) -> Order:
         """The full order: tenders, refunds, returnable quantities, from one read."""
 
     def orders(self, refs: Sequence[OrderRef]) -> Sequence[Order]:
-        """Brief orders, batched. Unknown references are left out."""
+        """Brief orders, batched; those in the bin too. What the platform does not know any more is left out."""
 
     def orders_changed(self, since: datetime) -> Iterator[Order]:
-        """Orders changed after `since` (UTC): the reconciliation poll."""
+        """Brief orders changed or refunded after `since` (UTC), oldest change first: the reconciliation poll. May repeat one."""
 
     def import_orders(self, cursor: str | None) -> ImportPage:
         """History after install, resumable."""
@@ -368,6 +410,12 @@ class Store(Protocol):
 
     def find_credit(self, credit: CreditOrder, attempt: Attempt) -> Sighting:
         """What became of an earlier attempt to give credit, under the same promises as `find_refund`."""
+
+    def reissue_credit(self, used: UsedCredit) -> CreditRest:
+        """Give what a used credit has left its own code, where the platform would lose it. Convergent: safe to repeat.
+
+        Raises: `Throttled`, `OutcomeUnknown`, `Revoked`; `Rejected` where the code or the order is gone.
+        """
 
     def mirror_return(self, view: ReturnView) -> ReturnRef:
         """Show the RMA on the platform: one convergent upsert, safe to repeat."""

@@ -116,6 +116,10 @@ class AlarmKind(StrEnum):
     PAID_TWICE = "paid_twice"
     AMOUNT_DIFFERS = "amount_differs"
     REFERENCE_TAKEN = "reference_taken"
+    CREDIT_TWICE = "credit_twice"  # a used credit was given back, spent elsewhere, and its first order came to life again
+    DELIVERIES_UNREADABLE = "deliveries_unreadable"  # signed, and its sender may not see what it is about
+    DELIVERIES_OFF = "deliveries_off"  # the platform had stopped sending
+    POISONED = "poisoned"  # a delivery that nobody can make sense of
 
 
 class Alarm(Base):

@@ -15,7 +15,7 @@ class OrderRow(Base):
     """What we last read of an order, without its buyer: ids, amounts, articles, country, and keyed digests.
 
     The row exists before the order was ever read where somebody locked it. A snapshot replaces only one whose read
-    began earlier, by the database's clock.
+    began earlier, by the database's clock. `gone_at`: the platform does not know it any more.
     """
 
     __tablename__ = "orders"
@@ -32,3 +32,4 @@ class OrderRow(Base):
     read_began_at: Mapped[datetime | None]
     email_digest: Mapped[str | None]
     postal_digest: Mapped[str | None]
+    gone_at: Mapped[datetime | None]

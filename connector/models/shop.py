@@ -6,7 +6,7 @@ import uuid
 from datetime import date, datetime
 from enum import StrEnum
 
-from sqlalchemy import CheckConstraint, Date, ForeignKey, Index, PrimaryKeyConstraint, UniqueConstraint
+from sqlalchemy import JSON, CheckConstraint, Date, ForeignKey, Index, PrimaryKeyConstraint, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from connector.models.base import Base, ByValue
@@ -21,10 +21,14 @@ class ShopStatus(StrEnum):
 
 
 class Shop(Base):
-    """One installation. `credentials` is ciphertext; `paused_until` holds back every row that calls the platform."""
+    """One installation. `credentials` is ciphertext; `paused_until` holds back every row that calls the platform.
+
+    `door` is the digest of the opaque word in the address that its deliveries come to. `facts` are what the last probe found,
+    `trouble` what it could not get past.
+    """
 
     __tablename__ = "shops"
-    __table_args__ = (UniqueConstraint("platform", "domain", name="one_per_domain"),)
+    __table_args__ = (UniqueConstraint("platform", "domain", name="one_per_domain"), Index("uq_shops_door", "door", unique=True))
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
     platform: Mapped[str]
@@ -34,6 +38,32 @@ class Shop(Base):
     time_zone: Mapped[str] = mapped_column(default="UTC")
     paused_until: Mapped[datetime | None]
     installed_at: Mapped[datetime]
+    uninstalled_at: Mapped[datetime | None]
+    redacted_at: Mapped[datetime | None]
+    door: Mapped[str | None]
+    facts: Mapped[dict[str, str] | None] = mapped_column(JSON)
+    trouble: Mapped[str | None]
+    trouble_detail: Mapped[str | None]
+
+
+class Install(Base):
+    """An installation that somebody began, found again by the digest of its one-time state.
+
+    `grant` is what the platform posted under that state: ciphertext, believed by nobody before a probe of the store at `address`.
+    """
+
+    __tablename__ = "installs"
+    __table_args__ = (UniqueConstraint("state_digest", name="one_per_state"), Index("ix_installs_begun_at", "begun_at"))
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
+    state_digest: Mapped[str]
+    platform: Mapped[str]
+    address: Mapped[str]
+    begun_at: Mapped[datetime]
+    grant: Mapped[bytes | None]
+    granted_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    shop_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("shops.id"))
 
 
 class Policy(Base):

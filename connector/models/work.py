@@ -17,6 +17,12 @@ class Kind(StrEnum):
 
     SETTLE = "settle"  # a money row: refund or credit
     MIRROR = "mirror"  # an RMA: show it on the platform
+    REFRESH = "refresh"  # a shop: read again what deliveries hinted at
+    POLL = "poll"  # a shop: find what deliveries lost
+    PROBE = "probe"  # a shop: ask what it is and can do
+    REISSUE = "reissue"  # a used store credit: give its rest a code of its own
+    REDACT = "redact"  # an uninstalled shop: forget its persons
+    IMPORT = "import"  # a shop: the next page of its history
 
 
 _OPEN = text("done_at IS NULL AND parked_at IS NULL")

@@ -23,7 +23,7 @@ from connector.domain.standing import Booked, as_it_stands
 from connector.domain.wanted import Payout, Wanted, WantedCharge, WantedLine
 from connector.models import Kind, MoneyKind, Resolution, Rma
 from connector.secrets import Vault
-from connector.services import limits, orders, outbox, policies, receipts, refunds, rmas, shopper, timeline
+from connector.services import limits, mirroring, orders, outbox, policies, receipts, refunds, rmas, shopper, store_credit, timeline
 from connector.services.shops import keys_of
 
 CLOSING: Final = frozenset({Move.DECLINE, Move.CANCEL, Move.EXPIRE})
@@ -152,7 +152,7 @@ def resolve(
     orders.fresh_enough(read_began, now=now)
     rma = _locked(session, rma_id)
     after(rma.state, Move.RESOLVE)  # before any arithmetic, so that a double click says what it is
-    orders.keep(session, rma.shop_id, order, read_began=read_began, vault=vault)
+    mirroring.keep(session, rma.shop_id, order, read_began=read_began, vault=vault, now=now)
     if late := receipts.came_after_all(session, rma.id, order):
         raise PaidBefore(late)
     standing = as_it_stands(order, orders.ours(session, rma.shop_id, order.ref))
@@ -180,7 +180,7 @@ def resolve(
     session.add(resolution)
     session.flush()
     _within_limits(session, rma, resolution, now=now)
-    for row_id, told, deducted, by_hand in _instructions(rma, quote, booked, standing):
+    for row_id, told, deducted, by_hand in _instructions(rma, quote, booked, standing, vault):
         refunds.add(session, resolution, told, row_id=row_id, rma=rma.id, deducted=deducted, by_hand=by_hand, now=now)
     rmas.move(session, rma, Move.RESOLVE, who=who, now=now, total=quote.total, currency=quote.currency, resolution=resolution.kind.value)
     outbox.put(session, Kind.MIRROR, rma.id, shop=rma.shop_id, now=now)
@@ -247,7 +247,9 @@ def _within_limits(session: Session, rma: Rma, resolution: Resolution, *, now: d
         )
 
 
-def _instructions(rma: Rma, quote: Quote, booked: Booked, order: Order) -> Sequence[tuple[uuid.UUID, RefundOrder | CreditOrder, int, bool]]:
+def _instructions(
+    rma: Rma, quote: Quote, booked: Booked, order: Order, vault: Vault
+) -> Sequence[tuple[uuid.UUID, RefundOrder | CreditOrder, int, bool]]:
     """The calls that the quote makes: id, instruction, what it withholds, and whether a person must pay it by hand.
 
     Money that went in by hand (cash on delivery, bank transfer) goes out by hand: a row of its own, never sent by a
@@ -265,6 +267,7 @@ def _instructions(rma: Rma, quote: Quote, booked: Booked, order: Order) -> Seque
             Money(quote.bonus, quote.currency),
             booked.lines,
             booked.charges,
+            code=store_credit.code(vault, rma.number, row_id.hex),
         )
         return ((row_id, credit, _withheld(quote), False),)
     by_hand = {tender.id for tender in order.tenders if not tender.pays_back}

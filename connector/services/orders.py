@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -47,18 +47,41 @@ def lock(session: Session, shop: uuid.UUID, ref: OrderRef) -> int:
     return version
 
 
+def lock_all(session: Session, shop: uuid.UUID, refs: Collection[OrderRef]) -> None:
+    """Lock several orders, in the order of their references."""
+    wanted = db.upsert(session, OrderRow).on_conflict_do_update(
+        index_elements=["shop_id", "ref"], set_={"lock_version": OrderRow.lock_version + 1}
+    )
+    rows = [{"shop_id": shop, "ref": ref, "lock_version": 1} for ref in sorted(set(refs))]
+    if rows:
+        session.execute(wanted.returning(OrderRow.ref), rows).all()
+
+
 def keep(session: Session, shop: uuid.UUID, order: Order, *, read_began: datetime, vault: Vault) -> bool:
     """Keep a snapshot without its buyer. False where one stands whose read began later (database clock)."""
-    values = {
-        "number": order.number,
-        "snapshot": codec.write(replace(order, buyer=Buyer(country=order.buyer.country, customer=order.buyer.customer))),
-        "read_began_at": read_began,
-        "email_digest": vault.email_digest(order.buyer.email) if order.buyer.email else None,
-        "postal_digest": vault.postal_digest(order.buyer.postal_code) if order.buyer.postal_code else None,
-    }
-    fresh = db.upsert(session, OrderRow).values(shop_id=shop, ref=order.ref, lock_version=0, **values)
+    return bool(keep_all(session, shop, [order], read_began=read_began, vault=vault))
+
+
+def keep_all(session: Session, shop: uuid.UUID, orders: Collection[Order], *, read_began: datetime, vault: Vault) -> Collection[OrderRef]:
+    """Keep several; those that were kept. Locks them in the order in which they are given."""
+    fresh = db.upsert(session, OrderRow)
     older = or_(OrderRow.read_began_at.is_(None), OrderRow.read_began_at < read_began)
-    return db.changed(session, fresh.on_conflict_do_update(index_elements=["shop_id", "ref"], set_=values, where=older)) == 1
+    new = {name: fresh.excluded[name] for name in ("number", "snapshot", "read_began_at", "email_digest", "postal_digest")}
+    kept = fresh.on_conflict_do_update(index_elements=["shop_id", "ref"], set_=new, where=older).returning(OrderRow.ref)
+    rows = [
+        {
+            "shop_id": shop,
+            "ref": order.ref,
+            "lock_version": 0,
+            "number": order.number,
+            "snapshot": codec.write(replace(order, buyer=Buyer(country=order.buyer.country, customer=order.buyer.customer))),
+            "read_began_at": read_began,
+            "email_digest": vault.email_digest(order.buyer.email) if order.buyer.email else None,
+            "postal_digest": vault.postal_digest(order.buyer.postal_code) if order.buyer.postal_code else None,
+        }
+        for order in orders
+    ]
+    return {OrderRef(ref) for ref in session.execute(kept, rows).scalars()} if rows else set()
 
 
 def snapshot(session: Session, shop: uuid.UUID, ref: OrderRef) -> Order | None:

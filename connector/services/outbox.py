@@ -20,7 +20,8 @@ from connector.ids import ordered_id
 from connector.models import Kind, OutboxRow, Shop, ShopStatus
 
 LEASE: Final = timedelta(seconds=20)
-CALLS_PLATFORM: Final = frozenset({Kind.SETTLE, Kind.MIRROR})
+CALLS_PLATFORM: Final = frozenset({Kind.SETTLE, Kind.MIRROR, Kind.REFRESH, Kind.POLL, Kind.PROBE, Kind.REISSUE, Kind.IMPORT})
+HEALS: Final = frozenset({Kind.PROBE})  # may call a shop whose keys were refused: so it is noticed that they are good again
 _SHORTEST_PAUSE, _LONGEST_PAUSE = timedelta(seconds=1), timedelta(minutes=15)
 
 
@@ -66,7 +67,7 @@ def claim(session: Session, *, kinds: Collection[str], limit: int, now: datetime
     `served` are the shops that the caller served of late, the last one last: where turns are equal, the others come first,
     so that a flood from one shop costs the others one place, also where places come free one by one.
 
-    Rows of a paused, revoked or uninstalled shop that would call its platform stay where they are.
+    Rows of a paused, revoked or uninstalled shop that would call its platform stay where they are, but for `HEALS` in a revoked one.
     """
     if not kinds or limit < 1:
         return []
@@ -158,7 +159,8 @@ def _due(now: datetime) -> ColumnElement[bool]:
 
 
 def _may_call(now: datetime) -> ColumnElement[bool]:
-    ready = and_(Shop.status == ShopStatus.ACTIVE, or_(Shop.paused_until.is_(None), Shop.paused_until <= now))
+    heals = and_(Shop.status == ShopStatus.REVOKED, OutboxRow.kind.in_(sorted(HEALS)))
+    ready = and_(or_(Shop.status == ShopStatus.ACTIVE, heals), or_(Shop.paused_until.is_(None), Shop.paused_until <= now))
     return or_(OutboxRow.kind.not_in(sorted(CALLS_PLATFORM)), ready)
 
 

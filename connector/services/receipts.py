@@ -15,10 +15,10 @@ from connector import db
 from connector.domain import codec
 from connector.domain.money import Money
 from connector.domain.orders import Order, OrderRef, RefundRef
-from connector.domain.platform import Receipt
+from connector.domain.platform import CreditOrder, Receipt
 from connector.domain.rma import OPEN, MoneyMove, MoneyState, money_after
 from connector.models import Alarm, AlarmKind, Kind, ReceiptRow, Refund, Resolution
-from connector.services import orders, outbox, refunds, timeline
+from connector.services import orders, outbox, refunds, store_credit, timeline
 
 
 def settle(session: Session, row_id: uuid.UUID, receipt: Receipt, *, attempt: int, who: str, now: datetime) -> bool:
@@ -51,6 +51,9 @@ def settle(session: Session, row_id: uuid.UUID, receipt: Receipt, *, attempt: in
     row.platform_reference, row.parked_because = receipt.reference, None
     resolution = session.get_one(Resolution, row.resolution_id)
     facts = refunds.amount_facts(receipt.amount) | {"row": row.id.hex, "reference": receipt.reference, "attempt": attempt}
+    told = orders.instruction(row)
+    if isinstance(told, CreditOrder):
+        store_credit.issued(session, row, told, receipt, now=now)
     timeline.record(session, "money.settled", shop=row.shop_id, rma=resolution.rma_id, who=who, at=now, for_shopper=True, facts=facts)
     outbox.put(session, Kind.MIRROR, resolution.rma_id, shop=row.shop_id, now=now)
     return True

@@ -169,8 +169,10 @@ def mark(session: Session, seen: Unsettled, order: Order, sighting: Sighting | N
     if any(record.key == row.id.hex for record in order.refunds):
         if not seen.may_have_left:  # our books are older than the shop's: a restored backup, say
             raise NeedsAPerson("already_there", "the order shows this refund, and we never asked for it")
-        raise Later(_AGAIN, "money.already_there")
-    if problem := misfit(order, orders.ours(session, seen.shop.id, seen.order, but=row.id), orders.as_ours(row)):
+        if seen.kind is MoneyKind.REFUND:
+            raise Later(_AGAIN, "money.already_there")
+        # A credit whose record is booked and whose code is not made yet: what it asks stands in the order already, and it is finished.
+    elif problem := misfit(order, orders.ours(session, seen.shop.id, seen.order, but=row.id), orders.as_ours(row)):
         raise NeedsAPerson("no_longer_fits", str(problem))
     number = row.attempt + 1
     first, first_attempt = now, number

@@ -18,7 +18,7 @@ from connector.domain.policy import Claim, Decision, Outcome, decide
 from connector.domain.rma import Disposition, Move, RmaState
 from connector.models import ContactRow, Kind, Rma, RmaLine, Units
 from connector.secrets import Vault
-from connector.services import orders, outbox, policies, rmas, timeline
+from connector.services import mirroring, orders, outbox, policies, rmas, timeline
 from connector.services.shops import ShopKeys
 
 
@@ -58,7 +58,7 @@ def request_return(
         already := session.execute(select(Rma).where(Rma.shop_id == shop.id, Rma.form_token == form_token)).scalar_one_or_none()
     ) is not None:
         return already
-    orders.keep(session, shop.id, order, read_began=read_began, vault=vault)
+    mirroring.keep(session, shop.id, order, read_began=read_began, vault=vault, now=now)
     zone = ZoneInfo(shop.time_zone)
     today = now.astimezone(zone).date()
     policy_id, policy = policies.in_force(session, shop.id, today)

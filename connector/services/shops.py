@@ -6,15 +6,22 @@ import json
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from connector import db
+from connector.domain.connecting import Facts, Misfortune
 from connector.domain.platform import ShopDomain
-from connector.models import Shop, ShopStatus
+from connector.models import Kind, Shop, ShopStatus, Sync
 from connector.secrets import Vault
+from connector.services import outbox, timeline
+
+REINSTALL_WITHIN: Final = timedelta(hours=48)  # of an uninstallation: its history is found whole
+PROBE_IN_TROUBLE: Final = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +33,19 @@ class ShopKeys:
     domain: ShopDomain
     time_zone: str
     credentials: bytes = field(repr=False)
+    facts: Facts = field(default_factory=dict, repr=False, compare=False)
 
 
 def connect(
-    session: Session, *, platform: str, domain: ShopDomain, credentials: Mapping[str, str], vault: Vault, time_zone: str, now: datetime
+    session: Session,
+    *,
+    platform: str,
+    domain: ShopDomain,
+    credentials: Mapping[str, str],
+    vault: Vault,
+    time_zone: str,
+    now: datetime,
+    facts: Facts | None = None,
 ) -> uuid.UUID:
     """Install a shop, or give an installed one its new credentials: same row, same history, also where two do it at once."""
     new = uuid.uuid4()
@@ -46,7 +62,8 @@ def connect(
     mine = select(Shop).where(Shop.platform == platform, Shop.domain == domain)
     shop: Shop = session.execute(db.for_update(session, mine), execution_options={"populate_existing": True}).scalar_one()
     shop.credentials = seal(vault, shop.id, credentials)
-    shop.status, shop.paused_until, shop.time_zone = ShopStatus.ACTIVE, None, time_zone
+    shop.status, shop.paused_until, shop.time_zone, shop.facts = ShopStatus.ACTIVE, None, time_zone, dict(facts or {})
+    shop.uninstalled_at = shop.trouble = shop.trouble_detail = None
     session.flush()
     return shop.id
 
@@ -54,12 +71,67 @@ def connect(
 def keys_of(session: Session, shop: uuid.UUID) -> ShopKeys:
     """The keys of one shop. Raises `NoResultFound`."""
     row = session.get_one(Shop, shop)
-    return ShopKeys(row.id, row.platform, ShopDomain(row.domain), row.time_zone, row.credentials)
+    return ShopKeys(row.id, row.platform, ShopDomain(row.domain), row.time_zone, row.credentials, row.facts or {})
 
 
 def revoke(session: Session, shop: uuid.UUID) -> None:
-    """The platform refused our credentials: stop calling until the merchant connects again. Nothing is deleted."""
-    session.execute(update(Shop).where(Shop.id == shop, Shop.status == ShopStatus.ACTIVE).values(status=ShopStatus.REVOKED))
+    """The platform refused our credentials: stop calling until it takes them again or the merchant connects again. Nothing is deleted.
+
+    A probe is due at once, which says why; a shop that was probed within the hour waits for its turn.
+    """
+    wanted = update(Shop).where(Shop.id == shop, Shop.status == ShopStatus.ACTIVE).values(status=ShopStatus.REVOKED)
+    sync = session.get(Sync, shop)
+    if db.changed(session, wanted) == 1 and sync is not None and sync.probed_at is not None:
+        sync.probe_at = min(sync.probe_at, sync.probed_at + PROBE_IN_TROUBLE)
+
+
+def heal(session: Session, shop: uuid.UUID, facts: Facts, *, now: datetime) -> None:
+    """A probe came through: keep its facts, and work for the shop again where its keys had been refused."""
+    row = locked(session, shop)
+    if row.status is ShopStatus.UNINSTALLED:
+        return
+    row.facts, row.time_zone = dict(facts), _zone(facts.get("time_zone", "")) or row.time_zone
+    if row.status is ShopStatus.REVOKED or row.trouble is not None:
+        timeline.record(session, "shop.healed", shop=shop, rma=None, who="machine", at=now)
+        db.will_ring(session)  # what waited for it can start
+    row.status, row.trouble, row.trouble_detail = ShopStatus.ACTIVE, None, None
+
+
+def trouble(session: Session, shop: uuid.UUID, why: Misfortune, detail: str, *, now: datetime) -> None:
+    """A probe did not come through. The shop stays as it is, and only refused keys stop all calls. Told when the reason changes."""
+    row = locked(session, shop)
+    if row.status is ShopStatus.UNINSTALLED:
+        return
+    if row.trouble != why.value:
+        timeline.record(session, "shop.trouble", shop=shop, rma=None, who="machine", at=now, facts={"why": why.value})
+    row.trouble, row.trouble_detail = why.value, detail.encode("utf-8", "replace").decode().replace("\0", "")[:200]
+    if why is Misfortune.WRONG_KEYS:
+        row.status = ShopStatus.REVOKED
+
+
+def uninstall(session: Session, shop: uuid.UUID, *, who: str, now: datetime) -> bool:
+    """All work for the shop ends and its credentials are gone. False where it was uninstalled before.
+
+    Its history stays, so that a reinstall finds it; what came in and was not read yet is deleted at once, and its persons after
+    `REINSTALL_WITHIN` (`services/privacy.py`). Its door stays too: whoever still delivers there is told that nobody lives here.
+    """
+    row = locked(session, shop)
+    if row.status is ShopStatus.UNINSTALLED:
+        return False
+    row.status, row.uninstalled_at, row.credentials = ShopStatus.UNINSTALLED, now, b""
+    row.paused_until = row.trouble = row.trouble_detail = None
+    outbox.put(session, Kind.REDACT, shop, shop=shop, now=now)
+    outbox.put(session, Kind.REDACT, shop, shop=shop, now=now, delay=REINSTALL_WITHIN)
+    timeline.record(session, "shop.uninstalled", shop=shop, rma=None, who=who, at=now)
+    return True
+
+
+def locked(session: Session, shop: uuid.UUID) -> Shop:
+    """The shop's row, locked until the transaction ends. Raises `NoResultFound`."""
+    row: Shop = session.execute(
+        db.for_update(session, select(Shop).where(Shop.id == shop)), execution_options={"populate_existing": True}
+    ).scalar_one()
+    return row
 
 
 def seal(vault: Vault, shop: uuid.UUID, credentials: Mapping[str, str]) -> bytes:
@@ -68,6 +140,16 @@ def seal(vault: Vault, shop: uuid.UUID, credentials: Mapping[str, str]) -> bytes
 
 
 def unseal(vault: Vault, keys: ShopKeys) -> dict[str, str]:
-    """Credentials as an adapter needs them."""
+    """Credentials as an adapter needs them; none where the shop was uninstalled."""
+    if not keys.credentials:
+        return {}
     opened: dict[str, str] = json.loads(vault.decrypt("credentials", keys.id.hex, keys.credentials))
     return opened
+
+
+def _zone(name: str) -> str:
+    """`name` where it is a time zone that this machine knows, else nothing."""
+    try:
+        return ZoneInfo(name).key if name else ""
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # the last: a directory of zones, such as Europe
+        return ""

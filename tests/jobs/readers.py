@@ -1,0 +1,123 @@
+"""A shop that is read from end to end: for the tests of the poll, the probe and the import."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+from sqlalchemy import func, select
+
+from adapters.simulators.toy import ToyStore
+from connector.domain.connecting import Facts, NotConnectable
+from connector.domain.orders import Order, OrderRef
+from connector.domain.platform import ImportPage, WebhookHealth
+from connector.models import OrderRow, Sync
+from connector.services import outbox, syncing
+from connector.services.outbox import Claimed
+from jobs import drain
+from jobs.site import Site
+from tests.world import START, World, an_order
+
+T = TypeVar("T")
+BASE = "https://retour.example"
+
+
+class Died(BaseException):
+    """The worker is killed: nothing after this line happens."""
+
+
+@dataclass(slots=True)
+class Shop(ToyStore):
+    """A toy shop that lists its orders as real ones do, keeps count of what it is asked, and where something may happen meanwhile."""
+
+    page: int = 100
+    asked: list[str] = field(default_factory=list)
+    after: Callable[[int], None] = lambda _count: None  # told how many orders a poll has been given
+    health: list[WebhookHealth | Exception] = field(default_factory=list)
+    finds: Facts | NotConnectable | Exception = field(default_factory=dict)
+
+    def orders(self, refs: Sequence[OrderRef]) -> Sequence[Order]:
+        self.asked.append(f"orders {' '.join(sorted(refs))}")
+        return ToyStore.orders(self, refs)
+
+    def orders_changed(self, since: datetime) -> Iterator[Order]:
+        """Oldest change first; those refunded elsewhere before all others, with their old time."""
+        self.asked.append(f"changed {since.isoformat()}")
+        found = sorted(self.far.orders(), key=lambda order: order.changed_at or START)
+        old = [order for order in found if order.channel == "refunded"]
+        for count, order in enumerate([*old, *(order for order in found if order.changed_at and order.changed_at > since)]):
+            self.after(count)
+            yield order
+
+    def ensure_webhooks(self, base_url: str) -> WebhookHealth:
+        self.asked.append(f"webhooks {base_url}")
+        return _given(self.health.pop(0) if self.health else WebhookHealth(active=True))
+
+    def probe(self) -> Facts:
+        self.asked.append("probe")
+        return _given(self.finds)
+
+    def import_orders(self, cursor: str | None) -> ImportPage:
+        """Newest change first, so many on a page."""
+        self.asked.append(f"import {cursor}")
+        start = int(cursor or 0)
+        found = sorted(self.far.orders(), key=lambda order: order.changed_at or START, reverse=True)
+        end = start + self.page
+        return ImportPage(tuple(found[start:end]), str(end) if end < len(found) else None)
+
+
+def _given(what: T | Exception) -> T:
+    if isinstance(what, Exception):
+        raise what
+    return what
+
+
+def site_of(world: World, *, elapsed: Callable[[], timedelta] = timedelta) -> Site:
+    """A workplace whose only shop is the world's."""
+    return Site(world.db, lambda _keys: world.toy, stopwatch=elapsed, vault=world.vault, base_url=BASE)
+
+
+def stocked(world: World, count: int, *, at: datetime = START, every: timedelta = timedelta(seconds=1), start: int = 1) -> list[Order]:
+    """So many orders in the shop, each changed a little after the one before it."""
+    found = [replace(an_order(f"{number:05}"), changed_at=at + (number - start) * every) for number in range(start, start + count)]
+    for order in found:
+        world.toy.place(order)
+    return found
+
+
+def begun(world: World) -> None:
+    with world.db.transaction() as session:
+        syncing.begin(session, world.shop.id, now=world.clock.now)
+
+
+def sync(world: World) -> Sync:
+    with world.db.reading() as session:
+        return session.get_one(Sync, world.shop.id)
+
+
+def known(world: World) -> int:
+    """How many orders of the shop we have read."""
+    query = select(func.count()).select_from(OrderRow).where(OrderRow.shop_id == world.shop.id, OrderRow.snapshot.is_not(None))
+    with world.db.reading() as session:
+        return session.execute(query).scalar_one()
+
+
+def claimed(world: World, kind: str) -> list[Claimed]:
+    with world.db.transaction() as session:
+        return list(outbox.claim(session, kinds=[kind], limit=9, now=world.clock.now))
+
+
+def drained(world: World, kind: str, *, times: int = 50, **site: Any) -> int:  # noqa: ANN401 - for the site
+    """Work off the shop's rows of a kind as a drain does, each when its time comes; how many runs that took."""
+    for runs in range(times):
+        rows = claimed(world, kind)
+        if not rows:
+            world.clock.advance(timedelta(seconds=1))
+            rows = claimed(world, kind)
+        if not rows:
+            return runs
+        for row in rows:
+            drain.work_one(site_of(world, **site), row)
+    raise AssertionError("it goes round in circles")
