@@ -62,9 +62,11 @@ def migrate() -> None:
 
 
 @main.command()
+@click.option("--expect", "expected", multiple=True, metavar="POSITION:HASH", help="A seal that a log (timeline.sealed) told: is it there?")
 @_explained
-def verify() -> None:
+def verify(expected: tuple[str, ...]) -> None:
     """Walk every shop's timeline along its seals: was anything changed, left out or put in? Exit code 1 if so."""
+    marks = [_seal(text) for text in expected]
     settings = Settings.from_env()
     database = wiring.database(settings)
     _migrated(database)
@@ -78,8 +80,21 @@ def verify() -> None:
             click.echo(f"  CHANGED: {fault}")
     if not verdicts:
         click.echo("No shop is installed.")
-    if any(verdict.faults for verdict in verdicts):
+    with database.reading() as session:
+        lost = [text for text, mark in zip(expected, marks, strict=True) if not seals.stands(session, *mark)]
+    for text in lost:
+        click.echo(f"LOST: no chain has the seal {text}")
+    if lost or any(verdict.faults for verdict in verdicts):
         sys.exit(1)
+
+
+def _seal(text: str) -> tuple[int, bytes]:
+    """Position and hash of a seal, as logs tell them."""
+    position, _, mark = text.partition(":")
+    try:
+        return int(position), bytes.fromhex(mark)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is no seal; a log tells position and hash: 12:9f86d0…", param_hint="--expect") from None
 
 
 @main.command()

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from connector import embedded
 from connector.secrets import new_key
 
+_SHORTEST_SEAL_KEY = 32  # characters
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -63,6 +64,8 @@ class Settings:
                 raise Misconfigured(
                     f"{name} is needed beside DATABASE_URL: every machine must hold the same key. `retour keys` prints a fresh set"
                 )
+        if len(seal) < _SHORTEST_SEAL_KEY:
+            raise Misconfigured("RETOUR_SEAL_KEY is too short to seal anything; `retour keys` prints a fresh set")
         return cls(
             data_dir=data,
             database_url=_database_url(env.get("DATABASE_URL") or f"sqlite:///{data / 'retour.db'}"),

@@ -31,6 +31,7 @@ class Shop(Base):
     domain: Mapped[str]
     status: Mapped[ShopStatus] = mapped_column(ByValue(ShopStatus), default=ShopStatus.ACTIVE)
     credentials: Mapped[bytes]
+    connected_at: Mapped[datetime]  # since when it has these credentials
     time_zone: Mapped[str] = mapped_column(default="UTC")
     paused_until: Mapped[datetime | None]
     installed_at: Mapped[datetime]

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from connector.domain import codec
@@ -38,8 +39,15 @@ class QuoteChanged(Exception):
         self.quote = quote
 
 
+class FormUsed(ValueError):
+    """The form was sent before: what it decided came to nothing, or was for another case. Show a fresh one."""
+
+
 class PaidBefore(Exception):
-    """The order shows a refund of this RMA that a person had closed as unpaid: it would be paid twice."""
+    """The order shows a refund of this RMA that a person had closed as unpaid: it would be paid twice.
+
+    Book it (`receipts.book_what_came`): it settles the old decision, and the case is resolved by it.
+    """
 
     def __init__(self, receipt: Receipt) -> None:
         """`receipt` is what the order shows."""
@@ -144,7 +152,8 @@ def resolve(
     """Decide what the accepted units pay, and reserve it: one transaction, under the order's lock.
 
     Raises:
-        StaleRead: the order was read more than 30 s ago, by the database's clock.
+        StaleRead: the order was read more than 30 s ago, by the database's clock, or before what is known of it.
+        FormUsed: the form was sent before.
         PaidBefore: the order shows a refund of this RMA that a person had closed as unpaid.
         IllegalMove, NotPriceable, QuoteChanged: the case, the order or the amount is not as the member of staff saw it.
         NeedsConfirmation: a limit of the shop is passed.
@@ -152,7 +161,12 @@ def resolve(
     orders.fresh_enough(read_began, now=now)
     rma = _locked(session, rma_id)
     after(rma.state, Move.RESOLVE)  # before any arithmetic, so that a double click says what it is
-    orders.keep(session, rma.shop_id, order, read_began=read_began, vault=vault)
+    if session.execute(
+        select(Resolution.id).where(Resolution.shop_id == rma.shop_id, Resolution.form_token == settlement.form_token)
+    ).first():
+        raise FormUsed
+    if not orders.keep(session, rma.shop_id, order, read_began=read_began, vault=vault):
+        raise orders.StaleRead("a later read of the order is known")
     if late := receipts.came_after_all(session, rma.id, order):
         raise PaidBefore(late)
     standing = as_it_stands(order, orders.ours(session, rma.shop_id, order.ref))

@@ -57,7 +57,7 @@ def keep(session: Session, shop: uuid.UUID, order: Order, *, read_began: datetim
         "postal_digest": vault.postal_digest(order.buyer.postal_code) if order.buyer.postal_code else None,
     }
     fresh = db.upsert(session, OrderRow).values(shop_id=shop, ref=order.ref, lock_version=0, **values)
-    older = or_(OrderRow.read_began_at.is_(None), OrderRow.read_began_at < read_began)
+    older = or_(OrderRow.read_began_at.is_(None), OrderRow.read_began_at <= read_began)
     return db.changed(session, fresh.on_conflict_do_update(index_elements=["shop_id", "ref"], set_=values, where=older)) == 1
 
 

@@ -1,4 +1,7 @@
-"""Seal the timeline: a keyed hash chain per shop, made soon after the entries, so that nothing in it can change unseen.
+"""Seal the timeline: a keyed hash chain per shop, made soon after the entries, so that a change of what is sealed is seen.
+
+Whoever can write to the database can cut the chain's end off and let the clock seal another; the last seal therefore goes into
+the log too, and `retour verify --expect` holds the chain against it.
 
 Entries are inserted unchained (a chain in their own transactions would serialise a shop's work). One pass numbers what
 has no seal yet: hash = HMAC(key, previous ‖ position ‖ shop ‖ who ‖ when ‖ what ‖ commitment). Texts can be erased; the
@@ -46,6 +49,11 @@ def seal(session: Session, shop: uuid.UUID, key: bytes) -> int:
     session.flush()
     session.execute(delete(Unsealed).where(Unsealed.entry_id.in_([entry.id for entry in entries])))
     return len(entries)
+
+
+def stands(session: Session, position: int, mark: bytes) -> bool:
+    """Whether some shop's chain has this seal at this position, as a log once told."""
+    return session.execute(select(Seal.entry_id).where(Seal.position == position, Seal.hash == mark).limit(1)).first() is not None
 
 
 def last(session: Session, shop: uuid.UUID) -> Seal | None:

@@ -22,6 +22,10 @@ from connector.services import orders, outbox, policies, rmas, timeline
 from connector.services.shops import ShopKeys
 
 
+class FormUsed(ValueError):
+    """The form was sent before, for another order. Show a fresh one."""
+
+
 class NotReturnable(Exception):
     """The policy refuses; the decision says why, claim by claim."""
 
@@ -52,11 +56,13 @@ def request_return(
     Raises:
         NotReturnable: the policy refuses.
         NoPolicy: the shop has none.
+        FormUsed: the form made an RMA of another order.
     """
     orders.lock(session, shop.id, order.ref)
-    if (
-        already := session.execute(select(Rma).where(Rma.shop_id == shop.id, Rma.form_token == form_token)).scalar_one_or_none()
-    ) is not None:
+    sent_before = select(Rma).where(Rma.shop_id == shop.id, Rma.form_token == form_token)
+    if (already := session.execute(sent_before).scalar_one_or_none()) is not None:
+        if already.order_ref != order.ref:
+            raise FormUsed
         return already
     orders.keep(session, shop.id, order, read_began=read_began, vault=vault)
     zone = ZoneInfo(shop.time_zone)

@@ -41,11 +41,12 @@ def connect(
         "status": ShopStatus.ACTIVE,
         "time_zone": time_zone,
         "installed_at": now,
+        "connected_at": now,
     }
     session.execute(db.upsert(session, Shop).values(values).on_conflict_do_nothing(index_elements=["platform", "domain"]))
     mine = select(Shop).where(Shop.platform == platform, Shop.domain == domain)
     shop: Shop = session.execute(db.for_update(session, mine), execution_options={"populate_existing": True}).scalar_one()
-    shop.credentials = seal(vault, shop.id, credentials)
+    shop.credentials, shop.connected_at = seal(vault, shop.id, credentials), now
     shop.status, shop.paused_until, shop.time_zone = ShopStatus.ACTIVE, None, time_zone
     session.flush()
     return shop.id
@@ -57,9 +58,14 @@ def keys_of(session: Session, shop: uuid.UUID) -> ShopKeys:
     return ShopKeys(row.id, row.platform, ShopDomain(row.domain), row.time_zone, row.credentials)
 
 
-def revoke(session: Session, shop: uuid.UUID) -> None:
-    """The platform refused our credentials: stop calling until the merchant connects again. Nothing is deleted."""
-    session.execute(update(Shop).where(Shop.id == shop, Shop.status == ShopStatus.ACTIVE).values(status=ShopStatus.REVOKED))
+def revoke(session: Session, shop: uuid.UUID, *, used_since: datetime) -> bool:
+    """The platform refused our credentials: stop calling until the merchant connects again. Nothing is deleted.
+
+    `used_since`: when the work began that met the refusal. False where the shop was connected anew meanwhile: it was the old
+    credentials that were refused.
+    """
+    theirs = (Shop.id == shop, Shop.status == ShopStatus.ACTIVE, Shop.connected_at <= used_since)
+    return db.changed(session, update(Shop).where(*theirs).values(status=ShopStatus.REVOKED)) == 1
 
 
 def seal(vault: Vault, shop: uuid.UUID, credentials: Mapping[str, str]) -> bytes:

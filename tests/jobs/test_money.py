@@ -421,7 +421,7 @@ def test_of_two_that_read_the_same_only_one_marks(till: Till) -> None:
     till.marked()
 
     with pytest.raises(Later, match="lost_the_race"), till.db.transaction() as session:
-        refunds.mark(session, seen, order, None, now=START)
+        refunds.mark(session, seen, order, None, quiet_period=timedelta(minutes=2), now=START)
 
     assert till.stands() == (SENT, 1, 1)
 
@@ -435,7 +435,7 @@ def test_the_database_has_the_last_word_on_who_marks(till: Till) -> None:
         known = session.get_one(Refund, till.row_id)
         session.connection().exec_driver_sql("UPDATE refunds SET attempt = 7")
         with pytest.raises(Later, match="lost_the_race"):
-            refunds.mark(session, seen, order, None, now=START)
+            refunds.mark(session, seen, order, None, quiet_period=timedelta(minutes=2), now=START)
         assert known.attempt == 0
 
     assert till.stands() == (PENDING, 7, None)

@@ -65,7 +65,7 @@ def test_a_worker_that_slept_between_its_look_and_its_mark_starts_anew(till: Til
     till.passes(timedelta(seconds=31))
 
     with pytest.raises(outbox.Later, match=r"money\.slept"), till.db.transaction() as session:
-        refunds.mark(session, seen, order, None, now=till.db.now(session))
+        refunds.mark(session, seen, order, None, quiet_period=timedelta(minutes=2), now=till.db.now(session))
 
     assert till.stands() == (MoneyState.PENDING, 0, None)
 

@@ -377,7 +377,8 @@ def test_what_is_settled_is_not_given_up(till: Till) -> None:
     till.settle()
     before = everything(till.db)
 
-    money.give_up(till.site, till.row_id)
+    with till.db.transaction() as session:
+        money.give_up(session, till.row_id, START)
 
     assert everything(till.db) == before
 
