@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 import click
+from sqlalchemy.exc import DatabaseError
 
 from connector import demo as story
 from connector import logs, policy_text, wiring
@@ -25,6 +26,7 @@ from connector.secrets import UnusableKey, new_key
 from connector.services import seals
 from connector.supervisor import AlreadyRunning, Child, Supervisor
 
+_DEMO = "demo"  # the file that says that a directory is a demo's
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -44,6 +46,9 @@ def _explained(command: Callable[P, R]) -> Callable[P, R]:
             return command(*args, **kwargs)
         except (Misconfigured, UnusableKey, story.DemoFailed) as problem:
             raise click.ClickException(str(problem)) from problem
+        except DatabaseError as trouble:  # its words may quote an address with a password
+            state = getattr(trouble.orig, "sqlstate", None) or type(trouble.orig).__name__
+            raise click.ClickException(f"the database of DATABASE_URL cannot be used ({state}); is it there, and is it ours?") from None
 
     return run
 
@@ -54,6 +59,8 @@ def migrate() -> None:
     """Bring the database to the version of this code."""
     database = wiring.database(Settings.from_env())
     was = migrations.current(database)
+    if was is not None and not migrations.knows(was):
+        raise Misconfigured(f"the database is at {was}, which is newer than this code ({migrations.newest()}): update Retour")
     migrations.to(database)
     click.echo(
         f"The database is at {migrations.current(database)}"
@@ -102,6 +109,7 @@ def _seal(text: str) -> tuple[int, bytes]:
 def run() -> None:
     """Run a worker and a clock here until told to stop, with an embedded Valkey unless REDIS_URL names another server."""
     settings = Settings.from_env()
+    wiring.vault(settings)  # else the workers would say so, again and again
     _migrated(wiring.database(settings))
     logs.to_stderr(os.environ.get("RETOUR_LOG", "info"))
     children = [Child(name, [sys.executable, "-m", "jobs", name]) for name in ("worker", "clock")]
@@ -157,10 +165,13 @@ def check(file: Path) -> None:
 )
 @_explained
 def demo(data: Path) -> None:
-    """Play one return from the claim to the shop's books, with the worker killed half-way."""
+    """Play one return from the claim to the shop's books, with the worker killed half-way. It empties its directory first."""
     with _alone(data):
+        if data.exists() and any(data.iterdir()) and not (data / _DEMO).exists():
+            raise click.ClickException(f"{data} holds other things than a demo, and a demo begins by emptying its directory; name another")
         shutil.rmtree(data, ignore_errors=True)
         data.mkdir(parents=True, mode=0o700)
+        (data / _DEMO).touch()
         logging.basicConfig(filename=data / "demo.log", level=logging.INFO, force=True)
         settings = Settings.from_env({"RETOUR_DATA": str(data), "RETOUR_DEV": "1"})
         click.echo("Retour plays one return, from the shopper's claim to the books of the shop. Nothing leaves this machine.")
@@ -170,9 +181,9 @@ def demo(data: Path) -> None:
 
 
 def _migrated(database: Database) -> None:
-    """A database of another version is not touched."""
+    """An older database is not touched. A newer one is: each migration works beside the version before it (F48)."""
     at, wanted = migrations.current(database), migrations.newest()
-    if at != wanted:
+    if at != wanted and migrations.knows(at):
         raise Misconfigured(f"the database is at {at or 'nothing'} and this code wants {wanted}: run `retour migrate` first")
 
 

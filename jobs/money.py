@@ -36,7 +36,7 @@ from connector.services.outbox import Later, NeedsAPerson
 from connector.services.refunds import WINDOW, Unsettled
 from jobs.site import Site
 
-WHO = "machine"
+WHO = receipts.MACHINE
 _SOON = timedelta(seconds=1)
 _SLOWLY = timedelta(minutes=2)
 _TOO_OFTEN = 20  # attempts, all of which came too late to be written
@@ -135,7 +135,7 @@ def _send(site: Site, errand: _Errand, seen: Unsettled, attempt: Attempt) -> Rec
         _unmark(site, seen, attempt)
         if attempt.number >= _TOO_OFTEN:  # a clock over there is far off, or this machine never gets a turn
             raise NeedsAPerson("voided_too_often") from None
-        raise Later(min(_SOON * 2**attempt.number, _SLOWLY), "money.voided") from None
+        raise Later(min(_SOON * 2 ** (attempt.number - 1), _SLOWLY), "money.voided") from None
     except OutcomeUnknown as unknown:
         with site.db.transaction() as session:
             refunds.note(session, seen, attempt.number, words=unknown.words)
@@ -170,12 +170,13 @@ def _record(site: Site, row_id: uuid.UUID, receipt: Receipt, *, attempt: int) ->
 
 
 def give_up(session: Session, row_id: uuid.UUID, now: datetime) -> None:
-    """Its work failed too often: a person is asked, so that the row holds up no other row of its order.
+    """Its work failed too often: where a request may have left, a person is asked, so that the row holds up no other of its order.
 
-    In the transaction that parks the work, which only its holder can: nobody else is paying this row.
+    In the transaction that parks the work, which only its holder can: nobody else is paying this row. Where nothing can have
+    left there is nothing to ask: the work waits, parked, until whatever is broken is mended and somebody says "again".
     """
     seen = refunds.unsettled(session, row_id, now=now)
-    if seen is not None:
+    if seen is not None and seen.may_have_left:
         refunds.park(session, seen, why="failed_too_often", words="", now=now)
 
 

@@ -6,6 +6,7 @@ A receipt is recorded whoever brings it and whatever became of the lease or the 
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
@@ -21,7 +22,10 @@ from connector.domain.rma import OPEN, MoneyMove, MoneyState, Move, money_after,
 from connector.models import Alarm, AlarmKind, Kind, ReceiptRow, Refund, Resolution, Rma, Shop
 from connector.services import limits, orders, outbox, refunds, rmas, timeline
 
+MACHINE: Final = "machine"  # who records what a platform told
+UNNAMED: Final = "unnamed:"  # with the row's id: the reference of a payment that its platform does not name
 _LONGEST_REFERENCE: Final = 200
+_LARGEST: Final = 2**63 - 1
 
 
 def settle(session: Session, row_id: uuid.UUID, receipt: Receipt, *, attempt: int, who: str, now: datetime) -> bool:
@@ -34,8 +38,12 @@ def settle(session: Session, row_id: uuid.UUID, receipt: Receipt, *, attempt: in
     row = session.get_one(Refund, row_id)
     orders.lock(session, row.shop_id, OrderRef(row.order_ref))
     session.refresh(row)
+    receipt = _storable(row, receipt)
     _keep_receipt(session, row, receipt, attempt=attempt, who=who, now=now)
     if row.platform_reference == receipt.reference:
+        return False
+    if row.state is MoneyState.SETTLED and who == MACHINE and _typed(session, row) and not _taken(session, row, receipt.reference):
+        row.platform_reference = receipt.reference  # the same payment, by the name that the platform gives it
         return False
     if row.state is MoneyState.SETTLED or (row.state is MoneyState.REFUSED and _replaced(session, row)):
         _alarm(
@@ -61,6 +69,21 @@ def settle(session: Session, row_id: uuid.UUID, receipt: Receipt, *, attempt: in
     timeline.record(session, "money.settled", shop=row.shop_id, rma=resolution.rma_id, who=who, at=now, for_shopper=True, facts=facts)
     outbox.put(session, Kind.MIRROR, resolution.rma_id, shop=row.shop_id, now=now)
     return True
+
+
+def _typed(session: Session, row: Refund) -> bool:
+    """Whether the reference that settled the row is one that a person typed, and no platform told."""
+    told = select(ReceiptRow.id).where(
+        ReceiptRow.refund_id == row.id, ReceiptRow.reference == row.platform_reference, ReceiptRow.recorded_by == MACHINE
+    )
+    return session.execute(told).first() is None
+
+
+def _storable(row: Refund, receipt: Receipt) -> Receipt:
+    """The receipt as both databases take it: evidence is recorded, whatever a far side writes into it (A15, A84)."""
+    reference = receipt.reference.encode("utf-8", "replace").decode().replace("\0", "").strip()[:_LONGEST_REFERENCE]
+    minor = max(-_LARGEST, min(receipt.amount.minor, _LARGEST))
+    return replace(receipt, reference=RefundRef(reference or f"{UNNAMED}{row.id.hex}"), amount=replace(receipt.amount, minor=minor))
 
 
 def _replaced(session: Session, row: Refund) -> bool:

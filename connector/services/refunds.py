@@ -203,6 +203,10 @@ def _still_fits(seen: Unsettled, order: Order, ours: Sequence[Ours], mine: Ours)
     asked = seen.told.amount.currency
     if order.currency != asked:
         raise NeedsAPerson("no_longer_fits", f"currency: {asked} asked, {order.currency} there")
+    if order.ref != seen.order or not order.paid:  # a cancelled order may well be owed its money
+        raise NeedsAPerson(
+            "no_longer_fits", "the shop shows another order" if order.ref != seen.order else "the order is not paid any more"
+        )
     if any(record.key == seen.id.hex for record in order.refunds):
         if not seen.may_have_left:  # our books are older than the shop's: a restored backup, say
             raise NeedsAPerson("already_there", "the order shows this refund, and we never asked for it")
@@ -258,10 +262,10 @@ def note(session: Session, seen: Unsettled, attempt: int, *, words: str) -> None
 
 
 def park(session: Session, seen: Unsettled, *, why: str, words: str, now: datetime) -> bool:
-    """Ask a person. False where another attempt owns the row by now."""
+    """Ask a person. False where another attempt owns the row by now, or the one that may have left is proven not to have."""
     orders.lock(session, seen.shop.id, seen.order)
     row = session.get_one(Refund, seen.id, populate_existing=True)
-    if row.state not in OPEN:
+    if row.state not in OPEN or row.asked_first_at != seen.asked_first_at:
         return False
     words = _storable("; ".join(dict.fromkeys(said for said in (row.words, words) if said)))  # to the attempt, and to the look
     values = {"state": money_after(row.state, MoneyMove.PARK), "parked_because": why, "words": words}

@@ -6,6 +6,7 @@ import secrets
 import uuid
 from collections.abc import Callable, Sequence
 from datetime import date, datetime, timedelta
+from typing import Final
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import select
@@ -20,6 +21,8 @@ from connector.models import ContactRow, Kind, Rma, RmaLine, Units
 from connector.secrets import Vault
 from connector.services import orders, outbox, policies, rmas, timeline
 from connector.services.shops import ShopKeys
+
+_LONGEST_WORD: Final = 64  # characters of a reason's or a condition's code
 
 
 class FormUsed(ValueError):
@@ -58,6 +61,8 @@ def request_return(
         NoPolicy: the shop has none.
         FormUsed: the form made an RMA of another order.
     """
+    if any(len(word) > _LONGEST_WORD or not word.isprintable() for claim in claims for word in (claim.reason, claim.condition)):
+        raise ValueError("a reason and a condition are codes of the policy")
     orders.lock(session, shop.id, order.ref)
     sent_before = select(Rma).where(Rma.shop_id == shop.id, Rma.form_token == form_token)
     if (already := session.execute(sent_before).scalar_one_or_none()) is not None:

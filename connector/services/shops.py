@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
@@ -31,7 +32,12 @@ class ShopKeys:
 def connect(
     session: Session, *, platform: str, domain: ShopDomain, credentials: Mapping[str, str], vault: Vault, time_zone: str, now: datetime
 ) -> uuid.UUID:
-    """Install a shop, or give an installed one its new credentials: same row, same history, also where two do it at once."""
+    """Install a shop, or give an installed one its new credentials: same row, same history, also where two do it at once.
+
+    Raises:
+        ZoneInfoNotFoundError, ValueError: there is no such time zone.
+    """
+    ZoneInfo(time_zone)  # now, rather than at every decision
     new = uuid.uuid4()
     values = {
         "id": new,
