@@ -210,8 +210,9 @@ def test_f47_a_hung_handler_is_parted_with_although_the_database_went_away(world
         parted.set()
         bench.gate.set()
 
+    away = Database(database_url, clock=clock)
     drain = Drain(
-        Site(Database(database_url, clock=clock), lambda _keys: world.toy),
+        Site(away, lambda _keys: world.toy),
         handlers={"mirror": bench.waits("mirror")},
         deadline=timedelta(seconds=-59),  # with its grace: a second
         part=part,
@@ -223,6 +224,7 @@ def test_f47_a_hung_handler_is_parted_with_although_the_database_went_away(world
         assert parted.wait(20)
         with pytest.raises(OperationalError):
             ended.result(30)
+    away.dispose()
 
 
 def test_f28_an_old_call_that_is_refused_does_not_revoke_a_shop_that_was_connected_anew_meanwhile(world: World, bench: Bench) -> None:
