@@ -7,35 +7,20 @@ shop. Numbers are printed and judged by people; what must be true of any number 
 
 from __future__ import annotations
 
-import argparse
 import base64
 import hashlib
 import hmac
 import json
-import os
 import secrets
 import selectors
-import signal
 import socket
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-
-from connector import migrate, wiring
-from connector.config import Settings
-from connector.domain.platform import ShopDomain
-from connector.models import Shop
-from connector.secrets import new_key
-from connector.services import shops
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -58,7 +43,10 @@ class Post:
 
 def bodies(count: int, orders: int) -> Iterator[bytes]:
     """Genuine bodies, each different: what happens to one order comes close together, as it does in a shop."""
-    genuine = [json.loads((SAMPLES / f"webhook-{name}.json").read_text(encoding="utf-8")) for name in ("order-created", "order-updated-after-refund")]
+    genuine = [
+        json.loads((SAMPLES / f"webhook-{name}.json").read_text(encoding="utf-8"))
+        for name in ("order-created", "order-updated-after-refund")
+    ]
     for n in range(count):
         head, rest = genuine[n % 2]["body_raw"].encode().split(b",", 1)
         assert head.startswith(b'{"id":')
@@ -71,7 +59,7 @@ def posts(door: str, secret: bytes, texts: Iterable[bytes], *, seconds: float, c
     for n, body in enumerate(texts):
         signature = base64.b64encode(hmac.digest(secret, body, hashlib.sha256)).decode()
         head = (
-            f"POST /webhooks/woocommerce/{door} HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: WooCommerce/10.5.0 Hookshot (WordPress/6.9.7)\r\n"
+            f"POST /webhooks/woocommerce/{door} HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: WooCommerce/10.5.0 Hookshot (WordPress/6.9.7)\r\n"  # noqa: E501 - one address
             f"Accept: */*\r\nContent-Type: application/json\r\nX-WC-Webhook-Source: https://store.example.com/\r\n"
             f"X-WC-Webhook-Topic: order.{'updated' if n % 2 else 'created'}\r\nX-WC-Webhook-Resource: order\r\n"
             f"X-WC-Webhook-Signature: {signature}\r\nX-WC-Webhook-ID: 14\r\nX-WC-Webhook-Delivery-ID: {secrets.token_hex(16)}\r\n"
@@ -123,8 +111,9 @@ def flood(port: int, waiting: Sequence[Post], connections: int) -> Answers:
                 flying[line] = post.due or now
             wait = max(0.0, todo[0].due - now) if todo and idle else 5.0
             for key, _ in selector.select(wait):
-                line = key.fileobj
-                assert isinstance(line, socket.socket)
+                ready = key.fileobj
+                assert isinstance(ready, socket.socket)
+                line = ready
                 answer = line.recv(65536)
                 while answer and b"\r\n\r\n" not in answer:
                     answer += line.recv(65536)

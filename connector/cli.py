@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 import click
+from sqlalchemy.exc import DatabaseError
 
 from connector import demo as story
-from connector import logs, policy_text, wiring
+from connector import logs, operate, policy_text, wiring
 from connector import migrate as migrations
 from connector.config import Misconfigured, Settings
 from connector.db import Database
@@ -25,6 +26,7 @@ from connector.secrets import UnusableKey, new_key
 from connector.services import seals
 from connector.supervisor import AlreadyRunning, Child, Supervisor
 
+_DEMO = "demo"  # the file that says that a directory is a demo's
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -44,6 +46,9 @@ def _explained(command: Callable[P, R]) -> Callable[P, R]:
             return command(*args, **kwargs)
         except (Misconfigured, UnusableKey, story.DemoFailed) as problem:
             raise click.ClickException(str(problem)) from problem
+        except DatabaseError as trouble:  # its words may quote an address with a password
+            state = getattr(trouble.orig, "sqlstate", None) or type(trouble.orig).__name__
+            raise click.ClickException(f"the database of DATABASE_URL cannot be used ({state}); is it there, and is it ours?") from None
 
     return run
 
@@ -54,6 +59,8 @@ def migrate() -> None:
     """Bring the database to the version of this code."""
     database = wiring.database(Settings.from_env())
     was = migrations.current(database)
+    if was is not None and not migrations.knows(was):
+        raise Misconfigured(f"the database is at {was}, which is newer than this code ({migrations.newest()}): update Retour")
     migrations.to(database)
     click.echo(
         f"The database is at {migrations.current(database)}"
@@ -62,9 +69,11 @@ def migrate() -> None:
 
 
 @main.command()
+@click.option("--expect", "expected", multiple=True, metavar="POSITION:HASH", help="A seal that a log (timeline.sealed) told: is it there?")
 @_explained
-def verify() -> None:
+def verify(expected: tuple[str, ...]) -> None:
     """Walk every shop's timeline along its seals: was anything changed, left out or put in? Exit code 1 if so."""
+    marks = [_seal(text) for text in expected]
     settings = Settings.from_env()
     database = wiring.database(settings)
     _migrated(database)
@@ -78,8 +87,21 @@ def verify() -> None:
             click.echo(f"  CHANGED: {fault}")
     if not verdicts:
         click.echo("No shop is installed.")
-    if any(verdict.faults for verdict in verdicts):
+    with database.reading() as session:
+        lost = [text for text, mark in zip(expected, marks, strict=True) if not seals.stands(session, *mark)]
+    for text in lost:
+        click.echo(f"LOST: no chain has the seal {text}")
+    if lost or any(verdict.faults for verdict in verdicts):
         sys.exit(1)
+
+
+def _seal(text: str) -> tuple[int, bytes]:
+    """Position and hash of a seal, as logs tell them."""
+    position, _, mark = text.partition(":")
+    try:
+        return int(position), bytes.fromhex(mark)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is no seal; a log tells position and hash: 12:9f86d0…", param_hint="--expect") from None
 
 
 @main.command()
@@ -87,6 +109,7 @@ def verify() -> None:
 def run() -> None:
     """Run a worker and a clock here until told to stop, with an embedded Valkey unless REDIS_URL names another server."""
     settings = Settings.from_env()
+    wiring.vault(settings)  # else the workers would say so, again and again
     _migrated(wiring.database(settings))
     logs.to_stderr(os.environ.get("RETOUR_LOG", "info"))
     children = [Child(name, [sys.executable, "-m", "jobs", name]) for name in ("worker", "clock")]
@@ -142,10 +165,13 @@ def check(file: Path) -> None:
 )
 @_explained
 def demo(data: Path) -> None:
-    """Play one return from the claim to the shop's books, with the worker killed half-way."""
+    """Play one return from the claim to the shop's books, with the worker killed half-way. It empties its directory first."""
     with _alone(data):
+        if data.exists() and any(data.iterdir()) and not (data / _DEMO).exists():
+            raise click.ClickException(f"{data} holds other things than a demo, and a demo begins by emptying its directory; name another")
         shutil.rmtree(data, ignore_errors=True)
         data.mkdir(parents=True, mode=0o700)
+        (data / _DEMO).touch()
         logging.basicConfig(filename=data / "demo.log", level=logging.INFO, force=True)
         settings = Settings.from_env({"RETOUR_DATA": str(data), "RETOUR_DEV": "1"})
         click.echo("Retour plays one return, from the shopper's claim to the books of the shop. Nothing leaves this machine.")
@@ -155,9 +181,9 @@ def demo(data: Path) -> None:
 
 
 def _migrated(database: Database) -> None:
-    """A database of another version is not touched."""
+    """An older database is not touched. A newer one is: each migration works beside the version before it (F48)."""
     at, wanted = migrations.current(database), migrations.newest()
-    if at != wanted:
+    if at != wanted and migrations.knows(at):
         raise Misconfigured(f"the database is at {at or 'nothing'} and this code wants {wanted}: run `retour migrate` first")
 
 
@@ -172,6 +198,17 @@ def _alone(data: Path) -> Iterator[None]:
             raise click.ClickException(f"a demo is running in {data}; wait for it, or give --data another place") from None
         yield
 
+
+def _take_in(command: click.Command) -> None:
+    """A command of another module, whose mistakes are explained like those of ours."""
+    main.add_command(command)
+    for each in (command, *getattr(command, "commands", {}).values()):
+        if each.callback is not None:
+            each.callback = _explained(each.callback)
+
+
+_take_in(operate.doctor)
+_take_in(operate.shop)
 
 if __name__ == "__main__":
     main()

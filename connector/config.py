@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 from connector import embedded
 from connector.secrets import new_key
 
+_DATABASE = "retour.db"
+_SHORTEST_SEAL_KEY = 32  # characters
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -55,18 +57,20 @@ class Settings:
         keys = tuple(key.strip() for key in env.get("RETOUR_SECRET_KEYS", "").split(",") if key.strip())
         digest, seal = env.get("RETOUR_DIGEST_KEY", ""), env.get("RETOUR_SEAL_KEY", "")
         if alone:
-            keys = keys or (_kept(data, "secret.key", new_key()),)
-            digest = digest or _kept(data, "digest.key", new_key())
-            seal = seal or _kept(data, "seal.key", new_key())
+            keys = keys or (_kept(data, "secret.key"),)
+            digest = digest or _kept(data, "digest.key")
+            seal = seal or _kept(data, "seal.key")
         for name, value in {"RETOUR_SECRET_KEYS": keys, "RETOUR_DIGEST_KEY": digest, "RETOUR_SEAL_KEY": seal}.items():
             if not value:
                 raise Misconfigured(
                     f"{name} is needed beside DATABASE_URL: every machine must hold the same key. `retour keys` prints a fresh set"
                 )
+        if len(seal) < _SHORTEST_SEAL_KEY:
+            raise Misconfigured("RETOUR_SEAL_KEY is too short to seal anything; `retour keys` prints a fresh set")
         return cls(
             data_dir=data,
-            database_url=_database_url(env.get("DATABASE_URL") or f"sqlite:///{data / 'retour.db'}"),
-            redis_url=env.get("REDIS_URL") or embedded.redis_url(data),
+            database_url=_database_url(env.get("DATABASE_URL", "")) if not alone else _sqlite(data / _DATABASE),
+            redis_url=_redis_url(env.get("REDIS_URL", "")) or embedded.redis_url(data),
             secret_keys=keys,
             digest_key=digest,
             seal_key=seal,
@@ -102,6 +106,31 @@ def _database_url(url: str) -> str:
     raise Misconfigured("DATABASE_URL must begin with postgresql:// or be sqlite:/// and the path of a file")
 
 
+def _sqlite(path: Path) -> str:
+    """SQLAlchemy's form of a path. A question mark would begin its options."""
+    if "?" in str(path):
+        raise Misconfigured(
+            f"RETOUR_DATA: {path.parent} has a question mark in its name, which no address of a database can hold; name another"
+        )
+    return f"sqlite:///{path}"
+
+
+def _redis_url(url: str) -> str:
+    """An address of Redis that can be one. What is wrong with it is never quoted: it may hold a password."""
+    if not url:
+        return url
+    try:
+        parts = urlsplit(url)
+        fits = parts.scheme in {"redis", "rediss", "unix"} and parts.port != 0  # reading a port that is none raises
+    except ValueError:
+        fits = False
+    if not fits:
+        raise Misconfigured(
+            "REDIS_URL must be redis://, rediss:// or unix:// and an address; signs such as / in its password are written %2F"
+        )
+    return url
+
+
 def _flag(env: Mapping[str, str], name: str) -> bool:
     text = env.get(name, "")
     if text not in {"", "0", "1"}:
@@ -125,14 +154,18 @@ def _whole(env: Mapping[str, str], name: str, default: int, *, lowest: int, high
     return int(text)
 
 
-def _kept(data: Path, name: str, fresh: str) -> str:
-    """A key of the embedded default: made once, readable by its owner alone."""
+def _kept(data: Path, name: str) -> str:
+    """A key of the embedded default: made once, before there is a database, and readable by its owner alone."""
     path = data / name
     try:
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not path.exists():
-            _make(path, fresh)
+            if (data / _DATABASE).exists():
+                raise Misconfigured(f"{path} is missing, and {_DATABASE} was made with it; restore it from a backup")
+            _make(path, new_key())
         kept = path.read_text(encoding="ascii").strip()
+    except UnicodeDecodeError:
+        raise Misconfigured(f"{path} holds no key; restore it from a backup") from None
     except OSError as trouble:
         raise Misconfigured(f"RETOUR_DATA: {path}: {trouble.strerror}; name a directory that this user may write to") from trouble
     if not kept:

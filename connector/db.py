@@ -278,14 +278,17 @@ def changed(session: Session, statement: Executable) -> int:
     return result.rowcount
 
 
-def skip_locked(session: Session, statement: Any) -> Any:  # noqa: ANN401 - any SELECT
-    """`statement` with FOR UPDATE SKIP LOCKED on PostgreSQL. On SQLite writers take turns, so nothing is locked."""
-    return statement.with_for_update(skip_locked=True) if session.get_bind().dialect.name == "postgresql" else statement
+def skip_locked(session: Session, statement: Any, *, of: type[Any] | None = None) -> Any:  # noqa: ANN401 - any SELECT
+    """`statement` with FOR UPDATE SKIP LOCKED on PostgreSQL (of one table, where it joins some). On SQLite writers take turns."""
+    return statement.with_for_update(skip_locked=True, of=of) if session.get_bind().dialect.name == "postgresql" else statement
 
 
 def for_update(session: Session, statement: Any) -> Any:  # noqa: ANN401 - any SELECT
-    """`statement` with FOR UPDATE on PostgreSQL; on SQLite writers take turns. For an order, call `services.orders.lock`."""
-    return statement.with_for_update() if session.get_bind().dialect.name == "postgresql" else statement
+    """`statement` with FOR NO KEY UPDATE on PostgreSQL: rows that refer to it may still be made. On SQLite writers take turns.
+
+    For an order, call `services.orders.lock`.
+    """
+    return statement.with_for_update(key_share=True) if session.get_bind().dialect.name == "postgresql" else statement
 
 
 def advisory(session: Session, name: str) -> bool:
@@ -300,6 +303,28 @@ def boot_clock() -> timedelta:
     """A clock of this machine that only goes forward and counts the time it slept: for windows inside one process."""
     clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
     return timedelta(seconds=time.clock_gettime(clock))
+
+
+_AWAY_SQLITE: Final = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_READONLY,
+    }
+)
+_AWAY_POSTGRESQL: Final = ("08", "25P03", "40", "53", "55", "57", "58")  # connection, timeout, rollback, resources, locks, shutdown, system
+
+
+def is_away(error: OperationalError) -> bool:
+    """Whether the database could not be asked, or could not do it now. False: it answered, and asking again changes nothing."""
+    code = getattr(error.orig, "sqlite_errorcode", None)
+    if code is not None:
+        return code & 0xFF in _AWAY_SQLITE
+    state = getattr(error.orig, "sqlstate", None)
+    return state is None or state.startswith(_AWAY_POSTGRESQL)
 
 
 @contextmanager

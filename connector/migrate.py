@@ -40,6 +40,11 @@ def newest() -> str:
     return head
 
 
+def knows(revision: str | None) -> bool:
+    """Whether this code has such a revision; none at all is known too."""
+    return revision is None or revision in {step.revision for step in ScriptDirectory.from_config(_config(None)).walk_revisions()}
+
+
 def drift(database: Database) -> list[object]:
     """What the models have and the database lacks, or the other way about; empty: they agree."""
     with database.reading() as session:

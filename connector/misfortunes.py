@@ -59,7 +59,7 @@ SENTENCES: Mapping[Misfortune, str] = MappingProxyType(
             " below “<?php” in wp-config.php, and try again."
         ),
         Misfortune.WRONG_KEYS: (
-            "The store does not accept these keys: approve Retour once more, or create new keys"
+            "The store does not accept these keys: approve Retour once more, or create new ones with the permission “Read/Write”"
             " under WooCommerce → Settings → Advanced → REST API and paste them."
         ),
         Misfortune.READ_ONLY_KEYS: (

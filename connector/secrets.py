@@ -63,13 +63,13 @@ def new_key() -> str:
 def canonical_email(text: str) -> str:
     """The form in which two spellings of one mailbox are equal.
 
-    NFKC, case-folded, without blanks and invisible characters around it, the domain in punycode without a final dot.
+    NFKC, lower case, without blanks and invisible characters around it, the domain in punycode without a final dot.
     Plus tags and dots stay, and look-alike letters differ: they are other mailboxes.
     """
     typed = _trimmed(unicodedata.normalize("NFKC", text))
     local, at, domain = typed.rpartition("@")
-    folded = unicodedata.normalize("NFKC", local.casefold())
-    return f"{folded}@{_punycode(domain)}" if at else unicodedata.normalize("NFKC", typed.casefold())
+    lowered = unicodedata.normalize("NFKC", local.lower())  # not case-folded: straße and strasse are two mailboxes
+    return f"{lowered}@{_punycode(domain)}" if at else unicodedata.normalize("NFKC", typed.lower())
 
 
 def canonical_postal_code(text: str) -> str:

@@ -8,6 +8,7 @@ import sys
 from connector import logs
 from connector.config import Misconfigured, Settings
 from jobs import clock, drain, worker
+from jobs.handlers import HANDLERS
 
 
 def main(argv: list[str]) -> int:
@@ -18,6 +19,11 @@ def main(argv: list[str]) -> int:
         sys.stderr.write(f"{problem}\n")
         return 2
     logs.to_stderr(os.environ.get("RETOUR_LOG", "info"))
+    if unknown := sorted((settings.kinds or set()) - set(HANDLERS)):
+        sys.stderr.write(
+            f"RETOUR_KINDS names {', '.join(unknown)}, which this version does not know; it knows {', '.join(sorted(HANDLERS))}\n"
+        )
+        return 2
     match argv:
         case ["worker"]:
             return worker.main(settings, drain.run, drain.stop)

@@ -24,7 +24,7 @@ from sqlalchemy.exc import OperationalError
 from connector import wiring
 from connector.bell import Bell
 from connector.config import Settings
-from connector.db import Busy
+from connector.db import Busy, is_away
 from connector.domain.platform import Revoked, Throttled
 from connector.services import outbox, shops
 from connector.services.outbox import Claimed, Later, NeedsAPerson
@@ -57,13 +57,16 @@ def work_one(site: Site, row: Claimed, handlers: Mapping[str, Handler] = HANDLER
     except Throttled as busy:
         _say(site, row, wait_for=timedelta(0), pause=busy.retry_after)
     except Revoked:
-        log.warning("shop.revoked", extra={"shop": row.shop_id.hex})
         _say(site, row, wait_for=timedelta(0), revoked=True)
     except NeedsAPerson as question:
         _say(site, row, park=question.why)
-    except (Busy, OperationalError) as away:
-        log.warning("database.away", extra={"kind": row.kind, "subject": row.subject_id.hex, "error": type(away).__name__})
-        _say(site, row, wait_for=_FIRST_BACKOFF)
+    except OperationalError as error:
+        if not is_away(error):
+            _failed(site, row, error)
+        else:
+            _away(site, row, error)
+    except Busy as away:
+        _away(site, row, away)
     except Exception as error:  # noqa: BLE001 - see above
         _failed(site, row, error)
     else:
@@ -71,13 +74,16 @@ def work_one(site: Site, row: Claimed, handlers: Mapping[str, Handler] = HANDLER
             outbox.done(session, row, now=site.db.now(session))
 
 
+def _away(site: Site, row: Claimed, error: Exception) -> None:
+    log.warning("database.away", extra={"kind": row.kind, "subject": row.subject_id.hex, "error": type(error).__name__})
+    _say(site, row, wait_for=_FIRST_BACKOFF)
+
+
 def _failed(site: Site, row: Claimed, error: Exception) -> None:
     extra = {"kind": row.kind, "subject": row.subject_id.hex, "attempt": row.attempts + 1, "error": type(error).__name__}
     log.error("work.failed", extra=extra, exc_info=error)
     if row.attempts + 1 >= ATTEMPTS:
-        if row.kind in GIVE_UP:
-            GIVE_UP[row.kind](site, row.subject_id)
-        _say(site, row, park=f"failed {ATTEMPTS} times: {type(error).__name__}")
+        _say(site, row, park=f"failed {ATTEMPTS} times: {type(error).__name__}", gave_up=True)
     else:
         _say(site, row, wait_for=min(_FIRST_BACKOFF * 2**row.attempts, _LONGEST_BACKOFF), failed=True)
 
@@ -90,18 +96,20 @@ def _say(
     pause: timedelta | None = None,
     revoked: bool = False,
     park: str | None = None,
+    gave_up: bool = False,
     failed: bool = False,
 ) -> None:
+    """Record an outcome. What it means beyond its row counts only for who still holds the row."""
     with site.db.transaction() as session:
         now = site.db.now(session)
-        if pause is not None:
-            outbox.pause(session, row.shop_id, wait=pause, now=now)
-        if revoked:
-            shops.revoke(session, row.shop_id)
         if park is not None:
-            outbox.park(session, row, why=park, now=now)
-        elif wait_for is not None:
-            outbox.later(session, row, at=now + wait_for, failed=failed)
+            if outbox.park(session, row, why=park, now=now) and gave_up and row.kind in GIVE_UP:
+                GIVE_UP[row.kind](session, row.subject_id, now)
+        elif wait_for is not None and outbox.later(session, row, at=now + wait_for, failed=failed):
+            if pause is not None:
+                outbox.pause(session, row.shop_id, wait=pause, now=now)
+            if revoked and shops.revoke(session, row.shop_id, used_since=row.at):
+                log.warning("shop.revoked", extra={"shop": row.shop_id.hex})
 
 
 @dataclass(slots=True)
@@ -122,18 +130,19 @@ class Drain:
     _served: tuple[uuid.UUID, ...] = ()
     _in_hand: dict[Future[None], Claimed] = field(default_factory=dict)
     _started: dict[Future[None], float] = field(default_factory=dict)
+    _trouble: Exception | None = None
 
     def run(self) -> int:
         """Drain once; returns how many rows were worked."""
         self.clear_bell()  # before the first claim, so that a ring meanwhile is not lost
         until, worked = time.monotonic() + self.longest.total_seconds(), 0
-        quiet = threading.Event()
+        quiet, self._trouble = threading.Event(), None
         heart = threading.Thread(target=self._beat, args=(quiet,), name="lease-heartbeat", daemon=True)
         heart.start()
         try:
             with ThreadPoolExecutor(self.threads, thread_name_prefix="drain") as pool:
                 while True:
-                    claims = not self._stopping.is_set() and time.monotonic() < until
+                    claims = not self._stopping.is_set() and time.monotonic() < until and self._trouble is None
                     claimed = self._claim() if claims else []
                     for row in claimed:
                         future = pool.submit(work_one, self.site, row, self.handlers)
@@ -147,6 +156,8 @@ class Drain:
             quiet.set()
             heart.join()
             self._reap({future for future in self._in_hand if future.done()})
+        if self._trouble is not None:
+            raise self._trouble
         if time.monotonic() >= until:
             self.ring()
         return worked
@@ -156,18 +167,35 @@ class Drain:
         self._stopping.set()
 
     def _claim(self) -> list[Claimed]:
-        """As many rows as threads are free, no kind on more than half of them."""
-        half = max(1, self.threads // 2)
+        """As many rows as threads are free. A database that is away ends the claims; what is in hand is still seen to."""
+        try:
+            return self._claim_fairly()
+        except (Busy, OperationalError) as error:
+            self._trouble = error
+            return []
+
+    def _claim_fairly(self) -> list[Claimed]:
+        """No kind on more than half of the threads, and no shop on all of its kind's."""
+        kinds = [kind for kind in (self.kinds or self.handlers) if kind in self.handlers]
+        half = max(1, self.threads // 2) if len(kinds) > 1 else self.threads
         busy = Counter(row.kind for row in self._in_hand.values())
-        room = [kind for kind in (self.kinds or self.handlers) if kind in self.handlers and busy[kind] < half]
         free = self.threads - len(self._in_hand)
         claimed: list[Claimed] = []
-        if not room or not free:
+        if not free or all(busy[kind] >= half for kind in kinds):
             return claimed
+        most = max(1, half - 1)
         with self.site.db.transaction() as session:
-            for kind in room:
-                limit = min(half - busy[kind], free - len(claimed))
-                claimed += outbox.claim(session, kinds=[kind], limit=limit, now=self.site.db.now(session), served=self._served)
+            for kind in kinds:
+                theirs = Counter(row.shop_id for row in self._in_hand.values() if row.kind == kind)
+                claimed += outbox.claim(
+                    session,
+                    kinds=[kind],
+                    limit=min(half - busy[kind], free - len(claimed)),
+                    now=self.site.db.now(session),
+                    served=self._served,
+                    most=most,
+                    room={shop: max(0, most - count) for shop, count in theirs.items()},
+                )
         for row in claimed:
             self._served = (*(shop for shop in self._served if shop != row.shop_id), row.shop_id)[-_REMEMBERED:]
         return claimed

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from types import MappingProxyType
 from typing import Final, TypeAlias
+
+from sqlalchemy.orm import Session
 
 from connector.models import Kind
 from jobs import credit, inbox, mirror, money, shops
 from jobs.site import Site
 
 Handler: TypeAlias = Callable[[Site, uuid.UUID], None]
+Surrender: TypeAlias = Callable[[Session, uuid.UUID, datetime], None]
 
-# What is to be done once a row of a kind has failed too often and is parked.
-GIVE_UP: Final[Mapping[str, Handler]] = MappingProxyType({Kind.SETTLE.value: money.give_up})
+# What is to be written down, in the transaction that parks it, once a row of a kind has failed too often.
+GIVE_UP: Final[Mapping[str, Surrender]] = MappingProxyType({Kind.SETTLE.value: money.give_up})
 # In the order in which a drain claims: money first, history last.
 HANDLERS: Final[Mapping[str, Handler]] = MappingProxyType(
     {

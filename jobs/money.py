@@ -11,9 +11,12 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import assert_never
 
+from sqlalchemy.orm import Session
+
+from connector.db import Busy
 from connector.domain.platform import (
     Attempt,
     CreditOrder,
@@ -33,8 +36,10 @@ from connector.services.outbox import Later, NeedsAPerson
 from connector.services.refunds import WINDOW, Unsettled
 from jobs.site import Site
 
-WHO = "machine"
+WHO = receipts.MACHINE
 _SOON = timedelta(seconds=1)
+_SLOWLY = timedelta(minutes=2)
+_TOO_OFTEN = 20  # attempts, all of which came too late to be written
 _FIRST_LOOK = timedelta(seconds=10)
 
 
@@ -61,7 +66,7 @@ def settle(site: Site, row_id: uuid.UUID) -> None:
     errand = _errand(store, seen.told)
 
     with _or_ask_a_person(site, seen):
-        sighting = _look(store, errand, seen) if seen.may_have_left else None
+        sighting = _look(errand, seen) if seen.may_have_left else None
         receipt = sighting.receipt if sighting else None
         attempt = None if receipt else _mark(site, store, seen, sighting)
     if attempt is not None:
@@ -70,11 +75,10 @@ def settle(site: Site, row_id: uuid.UUID) -> None:
             receipt = _send(site, errand, seen, attempt)
 
     if receipt is not None:
-        with site.db.transaction() as session:
-            receipts.settle(session, row_id, receipt, attempt=seen.attempt, who=WHO, now=site.db.now(session))
+        _record(site, row_id, receipt, attempt=seen.attempt)
 
 
-def _look(store: Store, errand: _Errand, seen: Unsettled) -> Sighting:
+def _look(errand: _Errand, seen: Unsettled) -> Sighting:
     """What became of the attempts so far: a receipt, or the proof that there will never be one.
 
     Raises:
@@ -86,9 +90,8 @@ def _look(store: Store, errand: _Errand, seen: Unsettled) -> Sighting:
         case SightingKind.SETTLED | SightingKind.ABSENT:
             return sighting
         case SightingKind.IN_DOUBT:
-            wait = seen.quiet_in(store.capabilities().quiet_period)
-            if wait > timedelta(0):
-                raise Later(min(wait, seen.next_look), "money.in_doubt")
+            if seen.quiet_in > timedelta(0):
+                raise Later(min(seen.quiet_in, seen.next_look), "money.in_doubt")
             raise NeedsAPerson("outcome_unknown", sighting.words)
         case _:
             assert_never(sighting.kind)
@@ -102,12 +105,13 @@ def _mark(site: Site, store: Store, seen: Unsettled, sighting: Sighting | None) 
         raise NeedsAPerson("order_unreadable", str(no)) from no
     if any(record.key for record in order.refunds):
         with site.db.transaction() as session:
-            paid_before = receipts.book_what_came(session, seen.id, order, who=WHO, now=site.db.now(session))
+            paid_before = receipts.book_what_came(session, seen.rma_id, order, who=WHO, now=site.db.now(session))
         if paid_before:
             raise NeedsAPerson("paid_before", "the order shows a refund of this return that was closed as unpaid")
+    quiet_period = store.capabilities().quiet_period
     started = site.stopwatch()  # before the mark: our window can only be shorter than the database thinks
     with site.db.transaction() as session:
-        attempt = refunds.mark(session, seen, order, sighting, now=site.db.now(session))
+        attempt = refunds.mark(session, seen, order, sighting, quiet_period=quiet_period, now=site.db.now(session))
 
     def still_mine() -> bool:
         with site.db.reading() as session:
@@ -129,8 +133,12 @@ def _send(site: Site, errand: _Errand, seen: Unsettled, attempt: Attempt) -> Rec
         raise
     except Voided:
         _unmark(site, seen, attempt)
-        raise Later(_SOON, "money.voided") from None
+        if attempt.number >= _TOO_OFTEN:  # a clock over there is far off, or this machine never gets a turn
+            raise NeedsAPerson("voided_too_often") from None
+        raise Later(min(_SOON * 2 ** (attempt.number - 1), _SLOWLY), "money.voided") from None
     except OutcomeUnknown as unknown:
+        with site.db.transaction() as session:
+            refunds.note(session, seen, attempt.number, words=unknown.words)
         raise Later(_FIRST_LOOK, "money.unknown") from unknown
     except Rejected as no:
         with site.db.transaction() as session:
@@ -148,13 +156,28 @@ def _unmark(site: Site, seen: Unsettled, attempt: Attempt) -> None:
         refunds.unmark(session, seen, attempt.number)
 
 
-def give_up(site: Site, row_id: uuid.UUID) -> None:
-    """Its work failed too often: a person is asked, so that the row holds up no other row of its order."""
-    with site.db.reading() as session:
-        seen = refunds.unsettled(session, row_id, now=site.db.now(session))
-    if seen is not None:
-        with site.db.transaction() as session:
-            refunds.park(session, seen, why="failed_too_often", words="", now=site.db.now(session))
+def _record(site: Site, row_id: uuid.UUID, receipt: Receipt, *, attempt: int) -> None:
+    """Write the receipt down, with some patience: what is lost here has to be found again by a look."""
+    for last in (False, False, True):
+        try:
+            with site.db.transaction() as session:
+                receipts.settle(session, row_id, receipt, attempt=attempt, who=WHO, now=site.db.now(session))
+        except Busy:
+            if last:
+                raise
+        else:
+            return
+
+
+def give_up(session: Session, row_id: uuid.UUID, now: datetime) -> None:
+    """Its work failed too often: where a request may have left, a person is asked, so that the row holds up no other of its order.
+
+    In the transaction that parks the work, which only its holder can: nobody else is paying this row. Where nothing can have
+    left there is nothing to ask: the work waits, parked, until whatever is broken is mended and somebody says "again".
+    """
+    seen = refunds.unsettled(session, row_id, now=now)
+    if seen is not None and seen.may_have_left:
+        refunds.park(session, seen, why="failed_too_often", words="", now=now)
 
 
 @contextmanager

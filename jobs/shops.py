@@ -15,8 +15,8 @@ from itertools import islice
 from typing import Final
 
 from connector.domain.connecting import NotConnectable
-from connector.domain.orders import Order
-from connector.domain.platform import OutcomeUnknown, Rejected, Store, WebhookHealth
+from connector.domain.orders import Order, OrderRef
+from connector.domain.platform import OutcomeUnknown, PlatformError, Rejected, Revoked, Store, Throttled, WebhookHealth
 from connector.services import mirroring, privacy, shops, syncing
 from connector.services.outbox import Later
 from connector.services.shops import ShopKeys
@@ -94,31 +94,51 @@ def _read_again(site: Site, store: Store, shop: ShopKeys) -> None:
         refs = syncing.unread(session, shop.id, now=began, limit=BATCH)
     if not refs:
         return
-    found = store.orders(refs)
+    found, unreadable = _read_some(store, refs)
     with site.db.transaction() as session:
         mirroring.apply_all(session, shop, found, read_began=began, vault=site.need_vault(), now=site.db.now(session))
     with site.db.transaction() as session:
-        for ref in sorted(set(refs) - {order.ref for order in found}):
+        for ref in sorted(set(refs) - {order.ref for order in found} - set(unreadable)):
             mirroring.gone(session, shop, ref, now=site.db.now(session))
+        syncing.put_off(session, shop.id, unreadable, began=began)
+    for ref in unreadable:
+        log.error("order.unreadable", extra={"shop": shop.id.hex, "order": ref})
+
+
+def _read_some(store: Store, refs: Sequence[OrderRef]) -> tuple[Sequence[Order], Sequence[OrderRef]]:
+    """These orders, and those that nobody can make sense of: where one holds up the others, it is found by halves.
+
+    Raises: `Throttled`, `Revoked`.
+    """
+    try:
+        return store.orders(refs), ()
+    except (Throttled, Revoked):
+        raise
+    except PlatformError:
+        if len(refs) == 1:
+            return (), refs
+    middle = len(refs) // 2
+    (first, bad), (second, worse) = _read_some(store, refs[:middle]), _read_some(store, refs[middle:])
+    return (*first, *second), (*bad, *worse)
 
 
 def probe(site: Site, shop_id: uuid.UUID) -> None:
     """Ask the shop what it is and can do. What it cannot get past is written down with its reason; a shop that is well again, too."""
     with site.db.reading() as session:
-        keys = shops.keys_of(session, shop_id)
+        began, keys = site.db.now(session), shops.keys_of(session, shop_id)
     try:
         facts = site.open_store(keys).probe()
     except NotConnectable as trouble:
         log.warning("shop.unwell", extra={"shop": shop_id.hex, "why": trouble.why.value})
         with site.db.transaction() as session:
-            syncing.unwell(session, shop_id, trouble.why, trouble.detail, now=site.db.now(session))
+            syncing.unwell(session, shop_id, trouble.why, trouble.detail, began=began, now=site.db.now(session))
         return
     with site.db.transaction() as session:
-        syncing.probed(session, shop_id, facts, now=site.db.now(session))
+        syncing.probed(session, shop_id, facts, began=began, now=site.db.now(session))
 
 
 def import_history(site: Site, shop_id: uuid.UUID) -> None:
-    """Read the next page of the shop's history. Its place is written down together with the last of its orders.
+    """Read the next page of the shop's history. Its place is written down once all of its orders are.
 
     Raises:
         Later: there is another page.
@@ -128,15 +148,13 @@ def import_history(site: Site, shop_id: uuid.UUID) -> None:
     if page is None:
         return
     found = site.store(page.shop).import_orders(page.cursor)
-    rest = list(_batches(found.orders))
-    last: Sequence[Order] = rest.pop() if rest else ()
-    for batch in rest:
+    for batch in _batches(found.orders):
         with site.db.transaction() as session:
-            mirroring.apply_all(session, page.shop, batch, read_began=page.began, vault=site.need_vault(), now=site.db.now(session))
+            now = site.db.now(session)
+            new = mirroring.apply_all(session, page.shop, batch, read_began=page.began, vault=site.need_vault(), now=now)
+            syncing.brought(session, page.shop.id, batch, new)
     with site.db.transaction() as session:
-        now = site.db.now(session)
-        mirroring.apply_all(session, page.shop, last, read_began=page.began, vault=site.need_vault(), now=now)
-        syncing.imported(session, page, found.orders, found.cursor, now=now)
+        syncing.imported(session, page, found.cursor, now=site.db.now(session))
     if found.cursor is not None:
         raise Later(_NEXT_PAGE, "import.goes_on")
 

@@ -26,7 +26,7 @@ class Link:
         """Something that the test is to hear."""
         self._connection.send(("said", what))
 
-    def hear(self) -> Any:  # noqa: ANN401 - what the test told
+    def hear(self) -> Any:
         """What the test tells next."""
         return self._connection.recv()
 
@@ -46,7 +46,7 @@ class Child(Generic[T]):
         """Something that the child hears."""
         self._connection.send(what)
 
-    def hear(self) -> Any:  # noqa: ANN401 - what the child said
+    def hear(self) -> Any:
         """What the child says next."""
         return self._next("said")
 
@@ -75,7 +75,7 @@ class Child(Generic[T]):
         self._process.close()
         self._connection.close()
 
-    def _next(self, wanted: str) -> Any:  # noqa: ANN401 - what it says
+    def _next(self, wanted: str) -> Any:
         assert self._connection.poll(_PATIENCE), "the child says nothing"
         kind, what = self._connection.recv()
         assert kind == wanted, f"the child {kind} {what}"
@@ -110,7 +110,7 @@ def together(what: Callable[..., T], each: Sequence[tuple[object, ...]]) -> list
     return results
 
 
-def _meeting(_link: Link, what: Callable[..., T], barrier: Any, *args: object) -> T:  # noqa: ANN401 - a Barrier of some context
+def _meeting(_link: Link, what: Callable[..., T], barrier: Any, *args: object) -> T:
     try:
         return what(barrier.wait, *args)
     except BaseException:

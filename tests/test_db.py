@@ -756,8 +756,8 @@ def test_rows_are_locked_for_an_update_and_those_of_others_are_skipped(database:
     migrate.to(database)
     with database.transaction() as session:
         shop = "00000000-0000-0000-0000-000000000001"
-        columns = "(id, platform, domain, status, credentials, time_zone, installed_at)"
-        session.execute(text(f"INSERT INTO shops {columns} VALUES ('{shop}', 'toy', 'x', 'active', '', 'UTC', now())"))  # noqa: S608
+        columns = "(id, platform, domain, status, credentials, time_zone, installed_at, connected_at)"
+        session.execute(text(f"INSERT INTO shops {columns} VALUES ('{shop}', 'toy', 'x', 'active', '', 'UTC', now(), now())"))  # noqa: S608
         days = "VALUES (:shop, '2026-03-01', 'EUR', 1), (:shop, '2026-03-02', 'EUR', 2)"
         session.execute(text(f"INSERT INTO spending (shop_id, day, currency, minor) {days}"), {"shop": shop})
 

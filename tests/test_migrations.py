@@ -456,6 +456,7 @@ def test_what_is_append_only_is_still_appended_to(filled: tuple[Database, Ids]) 
 
 # ── What a money row refuses ────────────────────────────────────────────────────────────────────────────────────────
 
+ASKED = {"asked_first_at": START, "asked_first_attempt": 1, "marked_at": START, "quiet_until": START, "attempt": 1}
 NONSENSE: dict[str, list[dict[str, Any]]] = {
     "ck_refunds_positive": [{"minor": 0}, {"minor": -1}],
     "ck_refunds_deducted_not_negative": [{"deducted": -1}],
@@ -463,7 +464,7 @@ NONSENSE: dict[str, list[dict[str, Any]]] = {
         {"state": MoneyState.SETTLED},
         *({"state": state, "platform_reference": "re_9"} for state in (MoneyState.PENDING, MoneyState.REFUSED)),
         {"state": MoneyState.PARKED, "parked_because": "x", "platform_reference": "re_9"},
-        {"state": MoneyState.SENT, "asked_first_at": START, "asked_first_attempt": 1, "platform_reference": "re_9"},
+        {**ASKED, "state": MoneyState.SENT, "platform_reference": "re_9"},
     ],
     "ck_refunds_parked_says_why": [
         {"state": MoneyState.PARKED},
@@ -471,11 +472,17 @@ NONSENSE: dict[str, list[dict[str, Any]]] = {
         {"state": MoneyState.SETTLED, "platform_reference": "re_9", "parked_because": "x"},
     ],
     "ck_refunds_sent_was_asked": [{"state": MoneyState.SENT}],
+    "ck_refunds_pending_was_not_asked": [{**ASKED, "state": MoneyState.PENDING}],
     "ck_refunds_asked_by_an_attempt": [
-        {"asked_first_at": START},
-        {"asked_first_attempt": 1},
-        {"state": MoneyState.SENT, "asked_first_at": START},
+        {**ASKED, "state": MoneyState.SENT, "asked_first_attempt": None},
+        {"state": MoneyState.REFUSED, "asked_first_attempt": 1, "attempt": 1},
     ],
+    "ck_refunds_asked_before_now": [{**ASKED, "state": MoneyState.SENT, "asked_first_attempt": 2}],
+    "ck_refunds_asked_was_marked": [
+        {**ASKED, "state": MoneyState.SENT, "marked_at": None},
+        {**ASKED, "state": MoneyState.SENT, "quiet_until": None},
+    ],
+    "ck_refunds_reference_says_something": [{"state": MoneyState.SETTLED, "platform_reference": ""}],
     "uq_refunds_one_row_per_receipt": [{"state": MoneyState.SETTLED, "platform_reference": "re_1"}],
     "uq_refunds_made_again_once": [{"made_again_from": "refund"}],
 }
@@ -495,6 +502,32 @@ def test_a_money_row_refuses_nonsense(filled: tuple[Database, Ids], constraint: 
     assert rows(database)["refunds"] == 2
 
 
+def test_two_requests_for_one_order_are_never_under_way_at_once(filled: tuple[Database, Ids]) -> None:
+    database, ids = filled
+
+    with database.transaction() as session:
+        session.execute(insert(Refund).values(a_refund(ids, **ASKED, state=MoneyState.SENT)))
+    with pytest.raises(IntegrityError, match=r"uq_refunds_one_sent|refunds\.order_ref"), database.transaction() as session:
+        session.execute(insert(Refund).values(a_refund(ids, **ASKED, state=MoneyState.SENT)))
+
+    assert rows(database)["refunds"] == 3
+
+
+def test_a_return_has_one_decision_that_stands(filled: tuple[Database, Ids]) -> None:
+    database, ids = filled
+    with database.reading() as session:
+        first = session.get_one(Resolution, ids.resolution)
+        again = {column.name: getattr(first, column.name) for column in Resolution.__table__.columns} | {
+            "id": uuid.uuid4(),
+            "form_token": "2",
+        }
+
+    with pytest.raises(IntegrityError, match=r"uq_resolutions_one_standing|resolutions\.rma_id"), database.transaction() as session:
+        session.execute(insert(Resolution).values(again))
+    with database.transaction() as session:
+        session.execute(insert(Resolution).values(again | {"voided_at": START}))
+
+
 def test_every_constraint_of_a_money_row_is_tried() -> None:
     kinds = (CheckConstraint, UniqueConstraint)
 
@@ -505,9 +538,9 @@ def test_every_constraint_of_a_money_row_is_tried() -> None:
     "values",
     [
         {},
-        {"state": MoneyState.SENT, "asked_first_at": START, "asked_first_attempt": 1, "marked_at": START, "attempt": 1},
+        {**ASKED, "state": MoneyState.SENT},
         {"state": MoneyState.SETTLED, "platform_reference": "re_2"},
-        {"state": MoneyState.PARKED, "parked_because": "outcome_unknown", "asked_first_at": START, "asked_first_attempt": 1},
+        {**ASKED, "state": MoneyState.PARKED, "parked_because": "outcome_unknown"},
         {"state": MoneyState.REFUSED, "words": "the gateway says no"},
     ],
 )
@@ -570,7 +603,9 @@ def test_a84_every_whole_number_has_room_for_more_than_32_bits(filled: tuple[Dat
     large = 2**62
 
     with database.transaction() as session:
-        large_row = a_refund(ids, minor=large, deducted=large, attempt=large, asked_first_at=START, asked_first_attempt=large)
+        large_row = a_refund(
+            ids, **ASKED | {"minor": large, "deducted": large, "attempt": large, "asked_first_attempt": large, "state": MoneyState.SENT}
+        )
         session.execute(insert(Refund).values(large_row))
         session.execute(text("UPDATE orders SET lock_version = 4611686018427387904"))
     with database.reading() as session:

@@ -47,11 +47,11 @@ def database(database_url: str) -> Iterator[Database]:
 
 @dataclass(frozen=True)
 class Stage:
-    """A shop, and a received return on an order of its own for each round."""
+    """A shop, and for each round an order with two received returns, one for each process."""
 
     url: str
     shop: uuid.UUID
-    rmas: tuple[uuid.UUID, ...]
+    rmas: tuple[tuple[uuid.UUID, uuid.UUID], ...]
 
     def order(self, round_: int) -> Order:
         """As the platform shows it, which knows of neither reservation yet."""
@@ -59,16 +59,16 @@ class Stage:
 
 
 def staged(database: Database, rounds: int) -> Stage:
-    shop, rmas = uuid.uuid4(), tuple(uuid.uuid4() for _ in range(rounds))
+    shop, rmas = uuid.uuid4(), tuple((uuid.uuid4(), uuid.uuid4()) for _ in range(rounds))
     with database.transaction() as session:
         session.add(Shop(id=shop, platform="toy", domain="one.example", credentials=b"", installed_at=START))
         session.flush()
         policy = policies.publish(session, shop, POLICY, effective_from=START.date(), who="owner", now=START)
         session.add_all([OrderRow(shop_id=shop, ref=f"order-{n}") for n in range(rounds)])
         session.flush()
-        for n, rma in enumerate(rmas):
+        for n, rma in ((n, rma) for n, both in enumerate(rmas) for rma in both):
             fixed = {"shop_id": shop, "policy_id": policy, "decision": b"{}", "requested_at": START, "state": RmaState.RECEIVED}
-            session.add(Rma(id=rma, order_ref=f"order-{n}", number=f"R{n}", form_token=str(n), **fixed))
+            session.add(Rma(id=rma, order_ref=f"order-{n}", number=rma.hex, form_token=rma.hex, **fixed))
     return Stage(database.url.render_as_string(hide_password=False), shop, rmas)
 
 
@@ -83,11 +83,11 @@ def race(meet: Callable[[], object], stage: Stage, me: int, linger: float, naive
         with writing() as session:
             if not naive:
                 orders.lock(session, stage.shop, OrderRef(f"order-{n}"))
-            won.append(reserve(session, stage, n, kind, linger))
+            won.append(reserve(session, stage, n, me, kind=kind, linger=linger))
     return won
 
 
-def reserve(session: Session, stage: Stage, round_: int, kind: MoneyKind, linger: float) -> bool:
+def reserve(session: Session, stage: Stage, round_: int, me: int, *, kind: MoneyKind, linger: float) -> bool:
     """What the desk does, without its prices: see how the order stands, and reserve if it fits. False: it does not."""
     order, told = stage.order(round_), instruction(stage.order(round_), kind)
     row = Ours(told.amount.minor, 0, parts=told.parts if isinstance(told, RefundOrder) else (), lines=told.lines)
@@ -97,7 +97,7 @@ def reserve(session: Session, stage: Stage, round_: int, kind: MoneyKind, linger
     resolution = Resolution(
         id=uuid.uuid4(),
         shop_id=stage.shop,
-        rma_id=stage.rmas[round_],
+        rma_id=stage.rmas[round_][me],
         order_ref=order.ref,
         kind=kind,
         currency=order.currency,
@@ -112,7 +112,7 @@ def reserve(session: Session, stage: Stage, round_: int, kind: MoneyKind, linger
     )
     session.add(resolution)
     session.flush()
-    rma = stage.rmas[round_]
+    rma = stage.rmas[round_][me]
     refunds.add(session, resolution, told, row_id=uuid.UUID(told.key), rma=rma, deducted=0, by_hand=False, now=START)
     return True
 

@@ -157,7 +157,6 @@ def test_digests_do_not_change_with_the_other_keys() -> None:
         ("zoe@b\u00fccher.example", "zoe@XN--BCHER-KVA.EXAMPLE"),
         ("zoe@b\u00fccher.example", "zoe@B\u00dcCHER\u3002example"),
         ("zoe@example.com", "\uff5aoe\uff20example.com"),  # full width
-        ("strasse@example.com", "stra\u00dfe@example.com"),
         ("zoe@ex_ample.com", "zoe@EX_AMPLE.com."),
         ("zoe", "ZOE "),
         ("", "  "),
@@ -176,6 +175,7 @@ def test_a33_two_spellings_of_one_mailbox_are_one(one: str, other: str) -> None:
         ("zoe@example.com", "z\u043ee@example.com"),  # a Cyrillic o
         ("zoe@example.com", "zoe@ex\u0430mple.com"),  # a Cyrillic a
         ("zoe@strasse.example", "zoe@stra\u00dfe.example"),  # two owners
+        ("strasse@example.com", "stra\u00dfe@example.com"),  # and these
         ("zoe@example.com", "zoe@example.co"),
         ("zoe@example.com", "zoe @example.com"),
         ("zoe@example.com", ""),

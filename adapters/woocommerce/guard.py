@@ -10,6 +10,7 @@ import ipaddress
 import queue
 import re
 import socket
+import string
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -128,7 +129,7 @@ def _host(name: str) -> str:
 
 
 def _path(raw: str) -> str:
-    path = _INSIDE.sub("", quote(raw, safe="/%~")).rstrip("/")
+    path = _INSIDE.sub("", quote(raw, safe=string.printable)).rstrip("/")
     if not _PATH.fullmatch(path) or "%2f" in path.lower() or "%5c" in path.lower():
         raise NotConnectable(Misfortune.BAD_ADDRESS)
     if any(segment.lower().replace("%2e", ".") in {".", ".."} for segment in path.split("/")):
@@ -217,7 +218,7 @@ def _ask_the_system(within: timedelta) -> LookUp:
 
         threading.Thread(target=ask, name="look-up", daemon=True).start()
         try:
-            got = answer.get(timeout=within.total_seconds())
+            got = answer.get(timeout=max(0, within.total_seconds()))
         except queue.Empty:
             raise TimeoutError("the look-up of the name took too long") from None
         if isinstance(got, OSError):

@@ -56,7 +56,10 @@ class OutcomeUnknown(PlatformError):
 
 
 class Revoked(PlatformError):
-    """The shop's credentials were refused: it needs to be connected again. Nothing is deleted for it."""
+    """This attempt did nothing: the shop's credentials were refused before anything ran, and it needs to be connected again.
+
+    Nothing is deleted for it. An adapter that cannot be sure that nothing ran raises `OutcomeUnknown`.
+    """
 
 
 class Malformed(PlatformError):
@@ -403,7 +406,11 @@ class Store(Protocol):
         """
 
     def find_refund(self, refund: RefundOrder, attempt: Attempt) -> Sighting:
-        """What became of an earlier attempt. ABSENT is a proof, not a missing row. Raises `Throttled`, `Revoked`."""
+        """What became of an earlier attempt. ABSENT is a proof, not a missing row.
+
+        What the platform lists is looked at first, so that a payment that it shows is never called absent.
+        Raises `Throttled`, `Revoked`.
+        """
 
     def issue_credit(self, credit: CreditOrder, attempt: Attempt) -> Receipt:
         """Give store credit, under the same promises as `refund`."""

@@ -146,6 +146,7 @@ MONEY_MOVES: Final[Mapping[tuple[MoneyState, MoneyMove], MoneyState]] = MappingP
         (_C.PENDING, _N.SETTLE): _C.SETTLED,  # a receipt is evidence, whoever brings it
         (_C.SENT, _N.SETTLE): _C.SETTLED,
         (_C.PARKED, _N.SETTLE): _C.SETTLED,
+        (_C.REFUSED, _N.SETTLE): _C.SETTLED,  # it had been closed as unpaid, and nothing took its place
         (_C.PENDING, _N.REFUSE): _C.REFUSED,
         (_C.SENT, _N.REFUSE): _C.REFUSED,
         (_C.PARKED, _N.REFUSE): _C.REFUSED,

@@ -48,7 +48,8 @@ def as_it_stands(order: Order, ours: Sequence[Ours]) -> Order:
     shown = {record.ref: record for record in order.refunds}
     shown_keys = {record.key: record for record in order.refunds if record.key}
     for row in ours:
-        record = shown.get(row.reference) if row.reference is not None else shown_keys.get(row.key)
+        # By our key too: a reference that a person typed may be spelled otherwise than the platform spells it.
+        record = (shown.get(row.reference) if row.reference is not None else None) or shown_keys.get(row.key)
         if record is not None:
             order = replace(order, kept=order.kept + row.deducted - max(0, record.booked - record.moved))
         else:

@@ -6,11 +6,14 @@ import uuid
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, UniqueConstraint
+from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from connector.domain.rma import MoneyState
 from connector.models.base import Base, ByValue
+
+_STANDING = text("voided_at IS NULL")
+_SENT = text("state = 'sent'")
 
 
 class MoneyKind(StrEnum):
@@ -29,6 +32,7 @@ class Resolution(Base):
         CheckConstraint("total >= 0 AND deducted >= 0 AND bonus >= 0", name="not_negative"),
         UniqueConstraint("shop_id", "form_token", name="one_per_form"),
         Index("ix_resolutions_of_order", "shop_id", "order_ref"),
+        Index("uq_resolutions_one_standing", "rma_id", unique=True, sqlite_where=_STANDING, postgresql_where=_STANDING),
     )
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
@@ -54,6 +58,7 @@ class Refund(Base):
 
     `minor` is presentment money: what moves (for a credit, the value given up; the bonus stands beside it).
     `asked_first_at` is the mark of the first attempt that may have left; while it is null, nothing can have happened.
+    `quiet_until`: from then on nothing can come of any attempt any more, whatever became of its answer.
     """
 
     __tablename__ = "refunds"
@@ -64,11 +69,16 @@ class Refund(Base):
         CheckConstraint("(state = 'settled') = (platform_reference IS NOT NULL)", name="settled_has_reference"),
         CheckConstraint("(state = 'parked') = (parked_because IS NOT NULL)", name="parked_says_why"),
         CheckConstraint("state <> 'sent' OR asked_first_at IS NOT NULL", name="sent_was_asked"),
+        CheckConstraint("state <> 'pending' OR asked_first_at IS NULL", name="pending_was_not_asked"),
         CheckConstraint("(asked_first_at IS NULL) = (asked_first_attempt IS NULL)", name="asked_by_an_attempt"),
+        CheckConstraint("asked_first_attempt IS NULL OR asked_first_attempt <= attempt", name="asked_before_now"),
+        CheckConstraint("asked_first_at IS NULL OR (marked_at IS NOT NULL AND quiet_until IS NOT NULL)", name="asked_was_marked"),
+        CheckConstraint("platform_reference IS NULL OR platform_reference <> ''", name="reference_says_something"),
         UniqueConstraint("shop_id", "platform_reference", name="one_row_per_receipt"),
         UniqueConstraint("made_again_from", name="made_again_once"),
         Index("ix_refunds_of_order", "shop_id", "order_ref"),
         Index("ix_refunds_by_state", "shop_id", "state"),
+        Index("uq_refunds_one_sent", "shop_id", "order_ref", unique=True, sqlite_where=_SENT, postgresql_where=_SENT),
     )
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
@@ -83,6 +93,7 @@ class Refund(Base):
     instruction: Mapped[bytes]  # the exact instruction, canonical; a resend sends what these bytes say
     attempt: Mapped[int] = mapped_column(default=0)
     marked_at: Mapped[datetime | None]
+    quiet_until: Mapped[datetime | None]
     asked_first_at: Mapped[datetime | None]
     asked_first_attempt: Mapped[int | None]  # whose mark that was
     before: Mapped[bytes | None]  # the pre-image of the last attempt

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from datetime import date, datetime
 from enum import StrEnum
+from typing import Any
 
 from sqlalchemy import JSON, CheckConstraint, Date, ForeignKey, Index, PrimaryKeyConstraint, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
@@ -18,6 +19,11 @@ class ShopStatus(StrEnum):
     ACTIVE = "active"
     REVOKED = "revoked"  # needs to be connected again; nothing is deleted
     UNINSTALLED = "uninstalled"
+
+
+def _since_installed(row: Any) -> datetime:  # noqa: ANN401 - SQLAlchemy's context, which has no annotations here
+    installed_at: datetime = row.get_current_parameters()["installed_at"]
+    return installed_at
 
 
 class Shop(Base):
@@ -35,6 +41,7 @@ class Shop(Base):
     domain: Mapped[str]
     status: Mapped[ShopStatus] = mapped_column(ByValue(ShopStatus), default=ShopStatus.ACTIVE)
     credentials: Mapped[bytes]
+    connected_at: Mapped[datetime] = mapped_column(default=_since_installed)  # since when it has these credentials
     time_zone: Mapped[str] = mapped_column(default="UTC")
     paused_until: Mapped[datetime | None]
     installed_at: Mapped[datetime]

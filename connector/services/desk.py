@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from connector.domain import codec
@@ -38,8 +39,19 @@ class QuoteChanged(Exception):
         self.quote = quote
 
 
+class OtherOrder(ValueError):
+    """The order is not the one that the case is about."""
+
+
+class FormUsed(ValueError):
+    """The form was sent before: what it decided came to nothing, or was for another case. Show a fresh one."""
+
+
 class PaidBefore(Exception):
-    """The order shows a refund of this RMA that a person had closed as unpaid: it would be paid twice."""
+    """The order shows a refund of this RMA that a person had closed as unpaid: it would be paid twice.
+
+    Book it (`receipts.book_what_came`): it settles the old decision, and the case is resolved by it.
+    """
 
     def __init__(self, receipt: Receipt) -> None:
         """`receipt` is what the order shows."""
@@ -144,15 +156,18 @@ def resolve(
     """Decide what the accepted units pay, and reserve it: one transaction, under the order's lock.
 
     Raises:
-        StaleRead: the order was read more than 30 s ago, by the database's clock.
+        StaleRead: the order was read more than 30 s ago, by the database's clock, or before what is known of it.
+        FormUsed: the form was sent before.
+        OtherOrder: the order is not the case's.
         PaidBefore: the order shows a refund of this RMA that a person had closed as unpaid.
         IllegalMove, NotPriceable, QuoteChanged: the case, the order or the amount is not as the member of staff saw it.
         NeedsConfirmation: a limit of the shop is passed.
     """
     orders.fresh_enough(read_began, now=now)
     rma = _locked(session, rma_id)
-    after(rma.state, Move.RESOLVE)  # before any arithmetic, so that a double click says what it is
-    mirroring.keep(session, rma.shop_id, order, read_began=read_began, vault=vault, now=now)
+    _may_decide(session, rma, order, settlement)
+    if not mirroring.keep(session, rma.shop_id, order, read_began=read_began, vault=vault, now=now):
+        raise orders.StaleRead("a later read of the order is known")
     if late := receipts.came_after_all(session, rma.id, order):
         raise PaidBefore(late)
     standing = as_it_stands(order, orders.ours(session, rma.shop_id, order.ref))
@@ -160,23 +175,7 @@ def resolve(
     if quote.total != settlement.expected:
         raise QuoteChanged(quote)
     booked = _booked(quote, rmas.accepted(session, rma.id))
-    resolution = Resolution(
-        id=uuid.uuid4(),
-        shop_id=rma.shop_id,
-        rma_id=rma.id,
-        order_ref=rma.order_ref,
-        kind=MoneyKind.REFUND if settlement.payout is Payout.ORIGINAL else MoneyKind.CREDIT,
-        currency=quote.currency,
-        total=quote.total,
-        deducted=sum(deduction.minor for deduction in quote.deductions),
-        bonus=quote.bonus,
-        quote=codec.write(quote),
-        booked=codec.write(booked),
-        form_token=settlement.form_token,
-        decided_by=who,
-        decided_at=now,
-        confirmed_by=settlement.confirmed_by,
-    )
+    resolution = _decision(rma, quote, booked, settlement, who=who, now=now)
     session.add(resolution)
     session.flush()
     _within_limits(session, rma, resolution, now=now)
@@ -185,6 +184,36 @@ def resolve(
     rmas.move(session, rma, Move.RESOLVE, who=who, now=now, total=quote.total, currency=quote.currency, resolution=resolution.kind.value)
     outbox.put(session, Kind.MIRROR, rma.id, shop=rma.shop_id, now=now)
     return resolution
+
+
+def _may_decide(session: Session, rma: Rma, order: Order, settlement: Settlement) -> None:
+    """Before any arithmetic, so that a double click says what it is. Raises `IllegalMove`, `OtherOrder`, `FormUsed`."""
+    after(rma.state, Move.RESOLVE)
+    if order.ref != rma.order_ref:
+        raise OtherOrder(order.ref)
+    sent_before = select(Resolution.id).where(Resolution.shop_id == rma.shop_id, Resolution.form_token == settlement.form_token)
+    if session.execute(sent_before).first() is not None:
+        raise FormUsed
+
+
+def _decision(rma: Rma, quote: Quote, booked: Booked, settlement: Settlement, *, who: str, now: datetime) -> Resolution:
+    return Resolution(
+        id=uuid.uuid4(),
+        shop_id=rma.shop_id,
+        rma_id=rma.id,
+        order_ref=rma.order_ref,
+        kind=MoneyKind.REFUND if settlement.payout is Payout.ORIGINAL else MoneyKind.CREDIT,
+        currency=quote.currency,
+        total=quote.total,
+        deducted=_withheld(quote),
+        bonus=quote.bonus,
+        quote=codec.write(quote),
+        booked=codec.write(booked),
+        form_token=settlement.form_token,
+        decided_by=who,
+        decided_at=now,
+        confirmed_by=settlement.confirmed_by,
+    )
 
 
 def _locked(session: Session, rma_id: uuid.UUID) -> Rma:

@@ -33,14 +33,20 @@ def spend(session: Session, resolution: Resolution, limits: Limits, *, time_zone
         NeedsConfirmation: a limit is passed and nobody confirmed.
     """
     amount = Money(resolution.total + resolution.bonus, resolution.currency)
-    day = _day(resolution.decided_at, time_zone)
-    fresh = db.upsert(session, Spending).values(shop_id=resolution.shop_id, day=day, currency=amount.currency, minor=amount.minor)
-    counted = fresh.on_conflict_do_update(index_elements=["shop_id", "day", "currency"], set_={"minor": Spending.minor + amount.minor})
-    given: int = session.execute(counted.returning(Spending.minor), execution_options={"populate_existing": True}).scalar_one()
+    given = count(session, resolution, time_zone=time_zone)
     passed = beyond(limits, amount, given_today=given - amount.minor)
     if passed and resolution.confirmed_by in (None, resolution.decided_by):  # a second person, not the same one twice
         raise NeedsConfirmation(passed, amount, given - amount.minor)
     return passed
+
+
+def count(session: Session, resolution: Resolution, *, time_zone: str) -> int:
+    """Count a resolution against its shop's day, whatever the limits say. Returns the day's sum with it, minor units."""
+    minor, day = resolution.total + resolution.bonus, _day(resolution.decided_at, time_zone)
+    fresh = db.upsert(session, Spending).values(shop_id=resolution.shop_id, day=day, currency=resolution.currency, minor=minor)
+    counted = fresh.on_conflict_do_update(index_elements=["shop_id", "day", "currency"], set_={"minor": Spending.minor + minor})
+    given: int = session.execute(counted.returning(Spending.minor), execution_options={"populate_existing": True}).scalar_one()
+    return given
 
 
 def release(session: Session, resolution: Resolution) -> None:

@@ -29,14 +29,14 @@ from connector.services.timeline import Fact
 WHO: Final = "platform"
 
 
-def apply_all(session: Session, shop: ShopKeys, found: Iterable[Order], *, read_began: datetime, vault: Vault, now: datetime) -> None:
+def apply_all(session: Session, shop: ShopKeys, found: Iterable[Order], *, read_began: datetime, vault: Vault, now: datetime) -> int:
     """Some orders were read, beginning at `read_began` (database clock): keep them, and tell their open RMAs what changed.
 
-    They are locked in the order of their references. Of one that came twice, the last counts.
+    They are locked in the order of their references. Of one that came twice, the last counts. Returns how many were never read before.
     """
     latest = sorted({order.ref: order for order in found}.items())
     orders.lock_all(session, shop.id, [ref for ref, _ in latest])
-    _keep(session, shop.id, [order for _, order in latest], read_began=read_began, vault=vault, now=now)
+    return _keep(session, shop.id, [order for _, order in latest], read_began=read_began, vault=vault, now=now).new
 
 
 def apply(session: Session, shop: ShopKeys, order: Order, *, read_began: datetime, vault: Vault, now: datetime) -> None:
@@ -46,10 +46,18 @@ def apply(session: Session, shop: ShopKeys, order: Order, *, read_began: datetim
 
 def keep(session: Session, shop: uuid.UUID, order: Order, *, read_began: datetime, vault: Vault, now: datetime) -> bool:
     """The same for who holds the order's lock already. False where a later read is kept: then nothing changed."""
-    return _keep(session, shop, [order], read_began=read_began, vault=vault, now=now)
+    return _keep(session, shop, [order], read_began=read_began, vault=vault, now=now).kept > 0
 
 
-def _keep(session: Session, shop: uuid.UUID, found: Sequence[Order], *, read_began: datetime, vault: Vault, now: datetime) -> bool:
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """How many orders were kept, and how many of those for the first time."""
+
+    kept: int
+    new: int
+
+
+def _keep(session: Session, shop: uuid.UUID, found: Sequence[Order], *, read_began: datetime, vault: Vault, now: datetime) -> _Kept:
     refs = [order.ref for order in found]
     rows = session.execute(
         select(OrderRow.ref, OrderRow.snapshot, OrderRow.gone_at).where(OrderRow.shop_id == shop, OrderRow.ref.in_(refs))
@@ -70,7 +78,7 @@ def _keep(session: Session, shop: uuid.UUID, found: Sequence[Order], *, read_beg
             _tell(session, shop, order, between(before[order.ref], order), back=order.ref in back and not order.cancelled, now=now)
         if order.discount_codes or order.ref in spending:
             store_credit.seen_in(session, shop, order, now=now)
-    return bool(kept)
+    return _Kept(len(kept), len(set(kept) - before.keys()))
 
 
 def gone(session: Session, shop: ShopKeys, ref: OrderRef, *, now: datetime) -> None:

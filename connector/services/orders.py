@@ -65,7 +65,7 @@ def keep(session: Session, shop: uuid.UUID, order: Order, *, read_began: datetim
 def keep_all(session: Session, shop: uuid.UUID, orders: Collection[Order], *, read_began: datetime, vault: Vault) -> Collection[OrderRef]:
     """Keep several; those that were kept. Locks them in the order in which they are given."""
     fresh = db.upsert(session, OrderRow)
-    older = or_(OrderRow.read_began_at.is_(None), OrderRow.read_began_at < read_began)
+    older = or_(OrderRow.read_began_at.is_(None), OrderRow.read_began_at <= read_began)
     new = {name: fresh.excluded[name] for name in ("number", "snapshot", "read_began_at", "email_digest", "postal_digest")}
     kept = fresh.on_conflict_do_update(index_elements=["shop_id", "ref"], set_=new, where=older).returning(OrderRow.ref)
     rows = [

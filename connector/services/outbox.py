@@ -7,12 +7,12 @@ slept through its lease changes nothing.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, and_, case, delete, func, literal, or_, select, update
+from sqlalchemy import ColumnElement, and_, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from connector import db
@@ -45,7 +45,7 @@ class NeedsAPerson(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A row in hand."""
+    """A row in hand. `at`: when it was claimed, by the database's clock."""
 
     id: uuid.UUID
     shop_id: uuid.UUID
@@ -53,6 +53,7 @@ class Claimed:
     subject_id: uuid.UUID
     fence: int
     attempts: int
+    at: datetime
 
 
 def put(session: Session, kind: Kind, subject: uuid.UUID, *, shop: uuid.UUID, now: datetime, delay: timedelta = timedelta(0)) -> None:
@@ -61,35 +62,55 @@ def put(session: Session, kind: Kind, subject: uuid.UUID, *, shop: uuid.UUID, no
     db.will_ring(session)
 
 
-def claim(session: Session, *, kinds: Collection[str], limit: int, now: datetime, served: Sequence[uuid.UUID] = ()) -> Sequence[Claimed]:
+def claim(
+    session: Session,
+    *,
+    kinds: Collection[str],
+    limit: int,
+    now: datetime,
+    served: Sequence[uuid.UUID] = (),
+    room: Mapping[uuid.UUID, int] | None = None,
+    most: int | None = None,
+) -> Sequence[Claimed]:
     """Lease at most `limit` rows that can start now, taking turns between shops, oldest first within a shop.
 
     `served` are the shops that the caller served of late, the last one last: where turns are equal, the others come first,
-    so that a flood from one shop costs the others one place, also where places come free one by one.
+    so that a flood from one shop costs the others one place, also where places come free one by one. `most` is how many rows
+    a shop may get, `room` how many where it has some in hand already: a slow shop never holds all of a worker's threads.
 
     Rows of a paused, revoked or uninstalled shop that would call its platform stay where they are, but for `HEALS` in a revoked one.
     """
     if not kinds or limit < 1:
         return []
-    startable = and_(_due(now), OutboxRow.kind.in_(sorted(kinds)))
-    turn = func.row_number().over(partition_by=OutboxRow.shop_id, order_by=(OutboxRow.available_at, OutboxRow.id))
-    ranked = (
-        select(OutboxRow.id, OutboxRow.shop_id, turn.label("turn"), OutboxRow.available_at)
-        .join(Shop, Shop.id == OutboxRow.shop_id)
-        .where(startable, _may_call(now))
-        .subquery()
-    )
-    lately = case({shop: place for place, shop in enumerate(served, start=1)}, value=ranked.c.shop_id, else_=0) if served else literal(0)
-    chosen = select(ranked.c.id).order_by(ranked.c.turn, lately, ranked.c.available_at, ranked.c.id).limit(limit)
-    locked = db.skip_locked(session, select(OutboxRow.id).where(startable, OutboxRow.id.in_(chosen))).cte("chosen")
+    startable = and_(_due(now), OutboxRow.kind.in_(sorted(kinds)), _may_call(now))
+    waiting = select(OutboxRow.shop_id).join(Shop, Shop.id == OutboxRow.shop_id).where(startable).group_by(OutboxRow.shop_id)
+    lately = {shop: place for place, shop in enumerate(served, start=1)}
+    ranked = session.execute(waiting.order_by(func.min(OutboxRow.available_at), OutboxRow.shop_id)).scalars().all()
+    shops = sorted(ranked, key=lambda shop: lately.get(shop, 0))  # stable: the longest waiting first
+    in_turn: dict[uuid.UUID, list[uuid.UUID]] = {}
+    for shop in shops:
+        if len(in_turn) >= limit:
+            break  # each of them has a row to start: nobody gets a second one
+        places = min(limit, (room or {}).get(shop, limit if most is None else most))
+        oldest = select(OutboxRow.id).join(Shop, Shop.id == OutboxRow.shop_id).where(startable, OutboxRow.shop_id == shop)
+        query = oldest.order_by(OutboxRow.available_at, OutboxRow.id).limit(max(0, places))
+        if found := list(session.execute(db.skip_locked(session, query, of=OutboxRow)).scalars()):
+            in_turn[shop] = found
+    chosen = [rows[turn] for turn in range(limit) for rows in in_turn.values() if turn < len(rows)]
+    return _lease(session, chosen[:limit], now=now)
+
+
+def _lease(session: Session, ids: Sequence[uuid.UUID], *, now: datetime) -> Sequence[Claimed]:
+    if not ids:
+        return []
     statement = (
         update(OutboxRow)
-        .where(OutboxRow.id.in_(select(locked.c.id)))
+        .where(OutboxRow.id.in_(ids))
         .values(leased_until=now + LEASE, fence=OutboxRow.fence + 1)
         .returning(OutboxRow.id, OutboxRow.shop_id, OutboxRow.kind, OutboxRow.subject_id, OutboxRow.fence, OutboxRow.attempts)
         .execution_options(synchronize_session=False)
     )
-    return [Claimed(*row) for row in session.execute(statement)]
+    return [Claimed(*row, now) for row in session.execute(statement)]
 
 
 def renew(session: Session, rows: Collection[Claimed], *, now: datetime) -> None:
@@ -114,6 +135,12 @@ def later(session: Session, row: Claimed, *, at: datetime, failed: bool = False)
 def park(session: Session, row: Claimed, *, why: str, now: datetime) -> bool:
     """A person has to look; shown at the desk until somebody retries it."""
     return _say(session, row, parked_at=now, parked_because=why, leased_until=None)
+
+
+def finish(session: Session, kind: Kind, subject: uuid.UUID, *, now: datetime) -> None:
+    """What a parked row was to do has been done otherwise: a person answered."""
+    mine = (OutboxRow.kind == kind.value, OutboxRow.subject_id == subject, OutboxRow.parked_at.is_not(None), OutboxRow.done_at.is_(None))
+    session.execute(update(OutboxRow).where(*mine).values(done_at=now).execution_options(synchronize_session=False))
 
 
 def retry(session: Session, row_id: uuid.UUID, *, now: datetime) -> bool:

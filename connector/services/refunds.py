@@ -22,7 +22,7 @@ from connector.domain.money import Money
 from connector.domain.orders import Order, OrderRef
 from connector.domain.platform import Attempt, CreditOrder, RefundOrder, Sighting
 from connector.domain.rma import OPEN, MoneyMove, MoneyState, money_after
-from connector.domain.standing import misfit
+from connector.domain.standing import Ours, misfit
 from connector.models import Kind, MoneyKind, Refund, Resolution
 from connector.services import limits, orders, outbox, rmas, timeline
 from connector.services.outbox import Later, NeedsAPerson
@@ -48,6 +48,7 @@ class Unsettled:
     attempt: int
     marked_at: datetime | None
     asked_first_at: datetime | None
+    quiet_until: datetime | None
     before: Mapping[str, str]
     now: datetime
 
@@ -70,9 +71,10 @@ class Unsettled:
             before=self.before,
         )
 
-    def quiet_in(self, quiet_period: timedelta) -> timedelta:
-        """How long until nothing can come of the last attempt any more; zero or less: that time has passed."""
-        return self.last_attempt().marked_at + quiet_period - self.now
+    @property
+    def quiet_in(self) -> timedelta:
+        """How long until nothing can come of any attempt any more; zero or less: that time has passed."""
+        return self.quiet_until - self.now if self.quiet_until is not None else timedelta(0)
 
     @property
     def next_look(self) -> timedelta:
@@ -141,47 +143,37 @@ def unsettled(session: Session, row_id: uuid.UUID, *, now: datetime) -> Unsettle
         attempt=row.attempt,
         marked_at=row.marked_at,
         asked_first_at=row.asked_first_at,
+        quiet_until=row.quiet_until,
         before={} if row.before is None else codec.read(row.before, dict[str, str]),
         now=now,
     )
 
 
-def mark(session: Session, seen: Unsettled, order: Order, sighting: Sighting | None, *, now: datetime) -> Attempt:
+def mark(session: Session, seen: Unsettled, order: Order, sighting: Sighting | None, *, quiet_period: timedelta, now: datetime) -> Attempt:
     """Claim the next attempt for the caller, who alone may then write the request, within `WINDOW`.
 
     `order` was read just before: the row must still fit, and it is the pre-image. `sighting` is the proof, where an
-    earlier attempt may have left.
+    earlier attempt may have left. `quiet_period`: how long after this mark something may still come of it.
 
     Raises:
         Later: another attempt or another row of the order is under way, or the order shows our own refund already.
         NeedsAPerson: the instruction no longer fits the order (somebody gave money back elsewhere, or edited it), or the
-            order shows our refund although we never asked for it (our books are older than the shop's).
+            order shows our refund although nobody can say that it was paid.
     """
     orders.lock(session, seen.shop.id, seen.order)
-    if now - seen.now > orders.STALE_AFTER:  # we slept between the look, the read and this: both may be wrong by now
-        raise Later(timedelta(0), "money.slept")
     rows = session.execute(select(Refund).where(Refund.shop_id == seen.shop.id, Refund.order_ref == seen.order)).scalars().all()
     row = next(row for row in rows if row.id == seen.id)
-    if row.attempt != seen.attempt or row.state not in OPEN:
-        raise Later(_AGAIN, "money.lost_the_race")
-    if any(other.state is MoneyState.SENT and other.id != row.id for other in rows):
-        raise Later(_ORDER_BUSY, "money.order_busy")
-    if any(record.key == row.id.hex for record in order.refunds):
-        if not seen.may_have_left:  # our books are older than the shop's: a restored backup, say
-            raise NeedsAPerson("already_there", "the order shows this refund, and we never asked for it")
-        if seen.kind is MoneyKind.REFUND:
-            raise Later(_AGAIN, "money.already_there")
-        # A credit whose record is booked and whose code is not made yet: what it asks stands in the order already, and it is finished.
-    elif problem := misfit(order, orders.ours(session, seen.shop.id, seen.order, but=row.id), orders.as_ours(row)):
-        raise NeedsAPerson("no_longer_fits", str(problem))
-    number = row.attempt + 1
-    first, first_attempt = now, number
+    _may_go_on(seen, row, [other for other in rows if other.id != row.id], now=now)
+    _still_fits(seen, order, orders.ours(session, seen.shop.id, seen.order, but=row.id), orders.as_ours(row))
+    number, first, first_attempt, quiet_until = row.attempt + 1, now, row.attempt + 1, now + quiet_period
     if row.asked_first_at is not None and not (sighting and sighting.burned):  # an earlier one may have left, and may still act
         first, first_attempt = row.asked_first_at, row.asked_first_attempt or number
+        quiet_until = max(quiet_until, row.quiet_until or quiet_until)
     values = {
         "state": money_after(row.state, MoneyMove.MARK),
         "attempt": number,
         "marked_at": now,
+        "quiet_until": quiet_until,
         "asked_first_at": first,
         "asked_first_attempt": first_attempt,
         "before": codec.write(pre_image(order)),
@@ -194,6 +186,37 @@ def mark(session: Session, seen: Unsettled, order: Order, sighting: Sighting | N
     return Attempt(
         number=number, key=seen.id.hex, marked_at=now, not_after=now + WINDOW, asked_first_at=first, looked_at=now, before=pre_image(order)
     )
+
+
+def _may_go_on(seen: Unsettled, row: Refund, others: Sequence[Refund], *, now: datetime) -> None:
+    """Whether what the caller saw still holds, and nothing else of the order is under way. Raises `Later`."""
+    if now - seen.now > orders.STALE_AFTER:  # we slept between the look, the read and this: both may be wrong by now
+        raise Later(timedelta(0), "money.slept")
+    if row.attempt != seen.attempt or row.state not in OPEN:
+        raise Later(_AGAIN, "money.lost_the_race")
+    if any(other.state is MoneyState.SENT for other in others):
+        raise Later(_ORDER_BUSY, "money.order_busy")
+
+
+def _still_fits(seen: Unsettled, order: Order, ours: Sequence[Ours], mine: Ours) -> None:
+    """Whether the fresh order bears the instruction, and does not show it already. Raises `Later`, `NeedsAPerson`."""
+    asked = seen.told.amount.currency
+    if order.currency != asked:
+        raise NeedsAPerson("no_longer_fits", f"currency: {asked} asked, {order.currency} there")
+    if order.ref != seen.order or not order.paid:  # a cancelled order may well be owed its money
+        raise NeedsAPerson(
+            "no_longer_fits", "the shop shows another order" if order.ref != seen.order else "the order is not paid any more"
+        )
+    if any(record.key == seen.id.hex for record in order.refunds):
+        if not seen.may_have_left:  # our books are older than the shop's: a restored backup, say
+            raise NeedsAPerson("already_there", "the order shows this refund, and we never asked for it")
+        if seen.kind is MoneyKind.CREDIT:
+            return  # its record is booked and its code is not made yet: what it asks stands in the order already, and is finished
+        if seen.quiet_in > timedelta(0):
+            raise Later(min(seen.quiet_in, seen.next_look), "money.already_there")
+        raise NeedsAPerson("already_there", "the order shows this refund, and the shop does not say that it was paid")
+    if problem := misfit(order, ours, mine):
+        raise NeedsAPerson("no_longer_fits", str(problem))
 
 
 def still_mine(session: Session, row_id: uuid.UUID, attempt: Attempt, *, now: datetime) -> bool:
@@ -211,6 +234,7 @@ def unmark(session: Session, seen: Unsettled, attempt: int) -> None:
     values = {
         "state": money_after(MoneyState.SENT, MoneyMove.UNMARK),
         "marked_at": None,
+        "quiet_until": None,
         "asked_first_at": None,
         "asked_first_attempt": None,
         "before": None,
@@ -233,13 +257,19 @@ def refuse(session: Session, seen: Unsettled, attempt: int, *, words: str, now: 
     return True
 
 
+def note(session: Session, seen: Unsettled, attempt: int, *, words: str) -> None:
+    """Keep what the far side said to an attempt whose outcome is unknown: a person may need it."""
+    if words := _storable(words):
+        _compare_and_set(session, seen.id, attempt, Refund.state == MoneyState.SENT, words=words)
+
+
 def park(session: Session, seen: Unsettled, *, why: str, words: str, now: datetime) -> bool:
-    """Ask a person. False where another attempt owns the row by now."""
-    words = _storable(words)
+    """Ask a person. False where another attempt owns the row by now, or the one that may have left is proven not to have."""
     orders.lock(session, seen.shop.id, seen.order)
     row = session.get_one(Refund, seen.id, populate_existing=True)
-    if row.state not in OPEN:
+    if row.state not in OPEN or row.asked_first_at != seen.asked_first_at:
         return False
+    words = _storable("; ".join(dict.fromkeys(said for said in (row.words, words) if said)))  # to the attempt, and to the look
     values = {"state": money_after(row.state, MoneyMove.PARK), "parked_because": why, "words": words}
     if not _compare_and_set(session, seen.id, seen.attempt, **values):
         return False
@@ -270,6 +300,8 @@ def again(session: Session, row_id: uuid.UUID, order: Order, *, read_began: date
         raise NeedsAPerson("not_refused", row.state.value)
     if session.execute(select(Refund.id).where(Refund.made_again_from == row.id)).first() is not None:
         raise NeedsAPerson("made_already")
+    if any(record.key == row.id.hex for record in order.refunds):
+        raise NeedsAPerson("paid_before", "the order shows this very refund")
     if problem := misfit(order, orders.ours(session, row.shop_id, order.ref, but=row.id), orders.as_ours(row)):
         raise NeedsAPerson("no_longer_fits", str(problem))
     fresh = uuid.uuid4()

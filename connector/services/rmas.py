@@ -80,7 +80,7 @@ def dispose(session: Session, line: RmaLine, was: Disposition, becomes: Disposit
 def taken(session: Session, shop: uuid.UUID, order: Order) -> Counter[LineRef]:
     """Units of each line that nobody can claim again: refunded, as the order shows, and held by RMAs that it does not show yet."""
     held = Counter({line.id: line.refunded_quantity for line in order.lines})
-    shown = {record.ref for record in order.refunds}
+    shown = {record.ref for record in order.refunds} | {record.key for record in order.refunds if record.key}
     for rma in session.execute(select(Rma).where(Rma.shop_id == shop, Rma.order_ref == order.ref, Rma.state.in_(HOLDS_UNITS))).scalars():
         if rma.state is RmaState.RESOLVED and _booked_by(session, rma.id) & shown:
             continue
@@ -116,7 +116,8 @@ def _holds(state: RmaState, disposition: Disposition) -> bool:
 
 
 def _booked_by(session: Session, rma: uuid.UUID) -> set[str]:
-    """The platform's records that book this RMA's units: of a decision with several calls, only one does."""
+    """The platform's records that book this RMA's units, by reference and by our key: of a decision with several calls, only one does."""
     query = select(Refund).join(Resolution, Resolution.id == Refund.resolution_id)
     rows = session.execute(query.where(Resolution.rma_id == rma, Refund.platform_reference.is_not(None))).scalars()
-    return {row.platform_reference for row in rows if row.platform_reference and orders.instruction(row).lines}
+    booking = [row for row in rows if orders.instruction(row).lines]
+    return {name for row in booking for name in (row.platform_reference, row.id.hex) if name}

@@ -1,4 +1,7 @@
-"""Seal the timeline: a keyed hash chain per shop, made soon after the entries, so that nothing in it can change unseen.
+"""Seal the timeline: a keyed hash chain per shop, made soon after the entries, so that a change of what is sealed is seen.
+
+Whoever can write to the database can cut the chain's end off and let the clock seal another; the last seal therefore goes into
+the log too, and `retour verify --expect` holds the chain against it.
 
 Entries are inserted unchained (a chain in their own transactions would serialise a shop's work). One pass numbers what
 has no seal yet: hash = HMAC(key, previous ‖ position ‖ shop ‖ who ‖ when ‖ what ‖ commitment). Texts can be erased; the
@@ -13,9 +16,10 @@ import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 from sqlalchemy import delete, exists, func, not_, select
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from connector import db
@@ -23,6 +27,7 @@ from connector.models import Entry, EntryText, Seal, Shop, Unsealed
 from connector.services.timeline import commitment
 
 BATCH: Final = 100
+_WALKED: Final = 500  # positions read at a time
 _START: Final = bytes(32)
 
 
@@ -46,6 +51,11 @@ def seal(session: Session, shop: uuid.UUID, key: bytes) -> int:
     session.flush()
     session.execute(delete(Unsealed).where(Unsealed.entry_id.in_([entry.id for entry in entries])))
     return len(entries)
+
+
+def stands(session: Session, position: int, mark: bytes) -> bool:
+    """Whether some shop's chain has this seal at this position, as a log once told."""
+    return session.execute(select(Seal.entry_id).where(Seal.position == position, Seal.hash == mark).limit(1)).first() is not None
 
 
 def last(session: Session, shop: uuid.UUID) -> Seal | None:
@@ -91,22 +101,52 @@ def verify(session: Session, key: bytes) -> Iterator[Verdict]:
         yield verify_one(session, shop, key, domain=domain)
 
 
+_Link: TypeAlias = tuple[Seal, Entry | None, EntryText | None]
+_UNREADABLE: Final = (ValueError, TypeError, AttributeError, OperationalError)  # what a row raises that was written past us
+
+
+def _chain(session: Session, shop: uuid.UUID) -> Iterator[tuple[int, _Link | None]]:
+    """Every position of the chain with its seal, entry and text; None where a row cannot be read."""
+    links = (
+        select(Seal, Entry, EntryText).outerjoin(Entry, Entry.id == Seal.entry_id).outerjoin(EntryText, EntryText.entry_id == Seal.entry_id)
+    )
+    positions = session.execute(select(Seal.position).where(Seal.shop_id == shop).order_by(Seal.position)).scalars().all()
+    for start in range(0, len(positions), _WALKED):
+        some = positions[start : start + _WALKED]
+        mine = links.where(Seal.shop_id == shop)
+        try:
+            read = {row[0].position: _link_of(row) for row in session.execute(mine.where(Seal.position.in_(some)))}
+        except _UNREADABLE:
+            read = {at: row for at in some if (row := _one(session, mine.where(Seal.position == at))) is not None}
+        yield from ((at, read.get(at)) for at in some)
+        session.expunge_all()  # a long chain is walked, not kept
+
+
+def _one(session: Session, query: Any) -> _Link | None:  # noqa: ANN401 - a SELECT of three rows
+    try:
+        return _link_of(session.execute(query).one())
+    except _UNREADABLE:
+        return None
+
+
+def _link_of(row: Any) -> _Link:  # noqa: ANN401 - a row of three
+    return row[0], row[1], row[2]
+
+
 def verify_one(session: Session, shop: uuid.UUID, key: bytes, *, domain: str = "") -> Verdict:
     """Walk one shop's chain from its start."""
     faults: list[str] = []
     position, previous, erased = 0, _START, 0
-    query = (
-        select(Seal, Entry, EntryText).outerjoin(Entry, Entry.id == Seal.entry_id).outerjoin(EntryText, EntryText.entry_id == Seal.entry_id)
-    )
-    rows = session.execute(query.where(Seal.shop_id == shop).order_by(Seal.position), execution_options={"yield_per": 1000})
-    for row in rows:
-        found: Seal = row[0]
-        entry: Entry | None = row[1]
-        text: EntryText | None = row[2]
+    for at, row in _chain(session, shop):
         position += 1
-        if found.position != position:
+        if at != position:
             faults.append(f"position {position} is missing")
-            position = found.position
+            position = at
+        if row is None or not isinstance(row[0].hash, bytes):
+            faults.append(f"position {position} cannot be read: somebody wrote what we never write")
+            previous = _START
+            continue
+        found, entry, text = row
         if entry is None:
             faults.append(f"position {position}: its entry is gone")
         else:

@@ -6,6 +6,7 @@ import secrets
 import uuid
 from collections.abc import Callable, Sequence
 from datetime import date, datetime, timedelta
+from typing import Final
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import select
@@ -20,6 +21,12 @@ from connector.models import ContactRow, Kind, Rma, RmaLine, Units
 from connector.secrets import Vault
 from connector.services import mirroring, orders, outbox, policies, rmas, timeline
 from connector.services.shops import ShopKeys
+
+_LONGEST_WORD: Final = 64  # characters of a reason's or a condition's code
+
+
+class FormUsed(ValueError):
+    """The form was sent before, for another order. Show a fresh one."""
 
 
 class NotReturnable(Exception):
@@ -52,11 +59,15 @@ def request_return(
     Raises:
         NotReturnable: the policy refuses.
         NoPolicy: the shop has none.
+        FormUsed: the form made an RMA of another order.
     """
+    if any(len(word) > _LONGEST_WORD or not word.isprintable() for claim in claims for word in (claim.reason, claim.condition)):
+        raise ValueError("a reason and a condition are codes of the policy")
     orders.lock(session, shop.id, order.ref)
-    if (
-        already := session.execute(select(Rma).where(Rma.shop_id == shop.id, Rma.form_token == form_token)).scalar_one_or_none()
-    ) is not None:
+    sent_before = select(Rma).where(Rma.shop_id == shop.id, Rma.form_token == form_token)
+    if (already := session.execute(sent_before).scalar_one_or_none()) is not None:
+        if already.order_ref != order.ref:
+            raise FormUsed
         return already
     mirroring.keep(session, shop.id, order, read_began=read_began, vault=vault, now=now)
     zone = ZoneInfo(shop.time_zone)

@@ -47,7 +47,12 @@ def connect(
     now: datetime,
     facts: Facts | None = None,
 ) -> uuid.UUID:
-    """Install a shop, or give an installed one its new credentials: same row, same history, also where two do it at once."""
+    """Install a shop, or give an installed one its new credentials: same row, same history, also where two do it at once.
+
+    Raises:
+        ZoneInfoNotFoundError, ValueError: there is no such time zone.
+    """
+    ZoneInfo(time_zone)  # now, rather than at every decision
     new = uuid.uuid4()
     values = {
         "id": new,
@@ -57,11 +62,12 @@ def connect(
         "status": ShopStatus.ACTIVE,
         "time_zone": time_zone,
         "installed_at": now,
+        "connected_at": now,
     }
     session.execute(db.upsert(session, Shop).values(values).on_conflict_do_nothing(index_elements=["platform", "domain"]))
     mine = select(Shop).where(Shop.platform == platform, Shop.domain == domain)
     shop: Shop = session.execute(db.for_update(session, mine), execution_options={"populate_existing": True}).scalar_one()
-    shop.credentials = seal(vault, shop.id, credentials)
+    shop.credentials, shop.connected_at = seal(vault, shop.id, credentials), now
     shop.status, shop.paused_until, shop.time_zone, shop.facts = ShopStatus.ACTIVE, None, time_zone, dict(facts or {})
     shop.uninstalled_at = shop.trouble = shop.trouble_detail = None
     session.flush()
@@ -74,21 +80,27 @@ def keys_of(session: Session, shop: uuid.UUID) -> ShopKeys:
     return ShopKeys(row.id, row.platform, ShopDomain(row.domain), row.time_zone, row.credentials, row.facts or {})
 
 
-def revoke(session: Session, shop: uuid.UUID) -> None:
+def revoke(session: Session, shop: uuid.UUID, *, used_since: datetime) -> bool:
     """The platform refused our credentials: stop calling until it takes them again or the merchant connects again. Nothing is deleted.
 
-    A probe is due at once, which says why; a shop that was probed within the hour waits for its turn.
+    `used_since`: when the work began that met the refusal. False where the shop was connected anew meanwhile: it was the old
+    credentials that were refused. A probe is due at once, which says why; a shop that was probed within the hour waits for its turn.
     """
-    wanted = update(Shop).where(Shop.id == shop, Shop.status == ShopStatus.ACTIVE).values(status=ShopStatus.REVOKED)
+    theirs = (Shop.id == shop, Shop.status == ShopStatus.ACTIVE, Shop.connected_at <= used_since)
+    revoked = db.changed(session, update(Shop).where(*theirs).values(status=ShopStatus.REVOKED)) == 1
     sync = session.get(Sync, shop)
-    if db.changed(session, wanted) == 1 and sync is not None and sync.probed_at is not None:
+    if revoked and sync is not None and sync.probed_at is not None:
         sync.probe_at = min(sync.probe_at, sync.probed_at + PROBE_IN_TROUBLE)
+    return revoked
 
 
-def heal(session: Session, shop: uuid.UUID, facts: Facts, *, now: datetime) -> None:
-    """A probe came through: keep its facts, and work for the shop again where its keys had been refused."""
+def heal(session: Session, shop: uuid.UUID, facts: Facts, *, used_since: datetime, now: datetime) -> None:
+    """A probe that began then came through: keep its facts, and work for the shop again where its keys had been refused.
+
+    Nothing changes where the shop left or was connected anew meanwhile: it was of the old credentials.
+    """
     row = locked(session, shop)
-    if row.status is ShopStatus.UNINSTALLED:
+    if row.status is ShopStatus.UNINSTALLED or row.connected_at > used_since:
         return
     row.facts, row.time_zone = dict(facts), _zone(facts.get("time_zone", "")) or row.time_zone
     if row.status is ShopStatus.REVOKED or row.trouble is not None:
@@ -97,10 +109,10 @@ def heal(session: Session, shop: uuid.UUID, facts: Facts, *, now: datetime) -> N
     row.status, row.trouble, row.trouble_detail = ShopStatus.ACTIVE, None, None
 
 
-def trouble(session: Session, shop: uuid.UUID, why: Misfortune, detail: str, *, now: datetime) -> None:
-    """A probe did not come through. The shop stays as it is, and only refused keys stop all calls. Told when the reason changes."""
+def trouble(session: Session, shop: uuid.UUID, why: Misfortune, detail: str, *, used_since: datetime, now: datetime) -> None:
+    """Likewise one that did not. The shop stays as it is, and only refused keys stop all calls. Told when the reason changes."""
     row = locked(session, shop)
-    if row.status is ShopStatus.UNINSTALLED:
+    if row.status is ShopStatus.UNINSTALLED or row.connected_at > used_since:
         return
     if row.trouble != why.value:
         timeline.record(session, "shop.trouble", shop=shop, rma=None, who="machine", at=now, facts={"why": why.value})

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import Select, and_, select
+from sqlalchemy import Select, and_, select, update
 from sqlalchemy.orm import Session
 
 from connector import db
@@ -64,7 +64,7 @@ def due(session: Session, *, now: datetime) -> int:
     """Ask for the polls and probes whose time has come, the longest overdue first; how many. Two at once share them."""
     asked = 0
     for kind in _TIMES:
-        for sync, status, trouble in session.execute(db.skip_locked(session, _due(kind, now).limit(_AT_ONCE))).all():
+        for sync, status, trouble in session.execute(db.skip_locked(session, _due(kind, now).limit(_AT_ONCE), of=Sync)).all():
             if kind is Kind.POLL:
                 sync.poll_at = now + POLL_EVERY
             else:
@@ -162,19 +162,26 @@ def unread(session: Session, shop: uuid.UUID, *, now: datetime, limit: int) -> S
     return [OrderRef(ref) for ref in session.execute(query.limit(limit)).scalars()]
 
 
+def put_off(session: Session, shop: uuid.UUID, refs: Collection[OrderRef], *, began: datetime) -> None:
+    """Nobody could make sense of these orders now: they count as read, so that they hold up no others until tomorrow."""
+    mine = (OrderRow.shop_id == shop, OrderRow.ref.in_(refs), OrderRow.read_began_at < began)
+    if refs:
+        session.execute(update(OrderRow).where(*mine).values(read_began_at=began).execution_options(synchronize_session=False))
+
+
 # ── The probe ──
 
 
-def probed(session: Session, shop: uuid.UUID, facts: Facts, *, now: datetime) -> None:
-    """The probe came through: its facts are kept, and the shop is well."""
+def probed(session: Session, shop: uuid.UUID, facts: Facts, *, began: datetime, now: datetime) -> None:
+    """The probe that began then came through: its facts are kept, and the shop is well."""
     _probed(session, shop, PROBE_EVERY, now=now)
-    shops.heal(session, shop, facts, now=now)
+    shops.heal(session, shop, facts, used_since=began, now=now)
 
 
-def unwell(session: Session, shop: uuid.UUID, why: Misfortune, detail: str, *, now: datetime) -> None:
+def unwell(session: Session, shop: uuid.UUID, why: Misfortune, detail: str, *, began: datetime, now: datetime) -> None:
     """The probe did not come through: why is kept, and the next one comes sooner."""
     _probed(session, shop, PROBE_IN_TROUBLE, now=now)
-    shops.trouble(session, shop, why, detail, now=now)
+    shops.trouble(session, shop, why, detail, used_since=began, now=now)
 
 
 def _probed(session: Session, shop: uuid.UUID, again: timedelta, *, now: datetime) -> None:
@@ -203,14 +210,20 @@ def to_import(session: Session, shop: uuid.UUID, *, now: datetime) -> Importing 
     return Importing(keys_of(session, shop), sync.import_cursor, now)
 
 
-def imported(session: Session, page: Importing, orders: Collection[Order], cursor: str | None, *, now: datetime) -> None:
-    """A page was applied; called in the transaction of its last orders. Pages count once, whoever else worked on them."""
+def brought(session: Session, shop: uuid.UUID, orders: Collection[Order], new: int) -> None:
+    """Orders of the history were applied, `new` of them never read before: in the transaction of those orders, so each counts once."""
+    sync = _locked(session, shop)
+    times = [order.changed_at or order.placed_at for order in orders]
+    sync.imported += new
+    sync.imported_until = min((at for at in (sync.imported_until, *times) if at is not None), default=None)
+
+
+def imported(session: Session, page: Importing, cursor: str | None, *, now: datetime) -> None:
+    """A whole page was applied, whoever else worked on it: the next one lies at `cursor`, or this was the last."""
     sync = _locked(session, page.shop.id)
     if sync.import_done_at is not None or sync.import_cursor != page.cursor:
         return
-    sync.import_cursor, sync.imported = cursor, sync.imported + len(orders)
-    times = [order.changed_at or order.placed_at for order in orders]
-    sync.imported_until = next((at for at in reversed(times) if at is not None), sync.imported_until)
+    sync.import_cursor = cursor
     if cursor is None:
         sync.import_done_at = now
         facts: dict[str, timeline.Fact] = {"orders": sync.imported}

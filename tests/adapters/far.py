@@ -139,7 +139,9 @@ def trust(folder: Path) -> Trust:
     roots = folder / "roots.pem"
     authority = _certificate(name, name, key, key, is_authority=True)
     roots.write_bytes(authority.public_bytes(serialization.Encoding.PEM))
-    return Trust(str(roots), _context(folder / "server", key, name), _context(folder / "stranger", ec.generate_private_key(ec.SECP256R1()), name))
+    return Trust(
+        str(roots), _context(folder / "server", key, name), _context(folder / "stranger", ec.generate_private_key(ec.SECP256R1()), name)
+    )
 
 
 def _context(at: Path, signer: ec.EllipticCurvePrivateKey, issuer: x509.Name) -> ssl.SSLContext:
@@ -158,7 +160,9 @@ def _certificate(
     now = datetime.now(UTC)
     names = x509.SubjectAlternativeName([x509.DNSName("shop.example"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
     build = x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(key.public_key())
-    build = build.serial_number(x509.random_serial_number()).not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+    build = (
+        build.serial_number(x509.random_serial_number()).not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+    )
     build = build.add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
     build = build.add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
     build = build.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)

@@ -192,7 +192,7 @@ def test_whatever_fails_in_the_middle_of_an_entry_leaves_the_books_as_they_were(
 
 
 def test_the_wiring_opens_a_shop_by_its_credentials(shop: ToyStore) -> None:
-    found = toy.connect(ShopDomain("toy.example"), {"books": str(shop.books), "proof": "fence"})
+    found = toy.connect(ShopDomain("toy.example"), {"books": str(shop.books), "proof": "fence"}, {})
 
     assert (found.proof, found.order(REF).ref) == (Proof.FENCE, REF)
     found.far.close()

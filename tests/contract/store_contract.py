@@ -7,7 +7,7 @@ minor units and come from the order itself, because each shop has taxes of its o
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
@@ -21,11 +21,11 @@ from connector.domain.platform import (
     Attempt,
     CreditOrder,
     OutcomeUnknown,
-    Receipt,
     RefundOrder,
     Rejected,
     ReturnedLine,
     ReturnView,
+    Sighting,
     SightingKind,
     Store,
     TenderPart,
@@ -142,7 +142,8 @@ class StoreContract:
 
         assert [line.quantity for line in order.lines] == [3, 1]
         assert [line.product.title for line in order.lines] == ["Shirt", "Mug"]
-        parts = sum(part.worth.gross for part in (*order.lines, *order.shipping, *order.fees))
+        charges = (*order.shipping, *order.fees)
+        parts = sum(line.worth.gross for line in order.lines) + sum(charge.worth.gross for charge in charges)
         assert abs(parts - order.total) <= len(order.lines) + len(order.shipping)
         assert (order.paid, order.cancelled, order.refunded, order.kept) == (True, False, 0, 0)
         assert (sum(tender.captured for tender in order.tenders), order.buyer.email) == (order.total, "ann@example.com")
@@ -241,7 +242,9 @@ class StoreContract:
     def test_what_a_deduction_withholds_is_booked_in_full_and_not_paid(self, subject: Subject) -> None:
         order = self._paid_order(subject, 2)
         told = a_refund(order)
-        less = replace(told, amount=Money(told.amount.minor - 150, order.currency), parts=(TenderPart(order.tenders[0].id, told.amount.minor - 150),))
+        less = replace(
+            told, amount=Money(told.amount.minor - 150, order.currency), parts=(TenderPart(order.tenders[0].id, told.amount.minor - 150),)
+        )
 
         subject.store.refund(less, attempt(less.key))
 
@@ -408,15 +411,5 @@ class StoreContract:
         return self._paid_order(subject, units, price)
 
 
-def _found(subject: Subject, told: CreditOrder):  # type: ignore[no-untyped-def]  # noqa: ANN202 - replaced below
+def _found(subject: Subject, told: CreditOrder) -> Sighting:
     return subject.store.find_credit(told, attempt(told.key))
-
-
-def refs(orders: Iterable[Order]) -> set[OrderRef]:
-    """Which orders these are."""
-    return {order.ref for order in orders}
-
-
-def same(first: Receipt, second: Receipt) -> bool:
-    """One payment, whoever tells of it."""
-    return first.reference == second.reference

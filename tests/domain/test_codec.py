@@ -39,7 +39,7 @@ PLAIN: Mapping[Any, st.SearchStrategy[Any]] = {
 }
 
 
-def anything(kind: Any, names: Mapping[Any, Any] = types.MappingProxyType({})) -> st.SearchStrategy[Any]:  # noqa: ANN401 - types of types
+def anything(kind: Any, names: Mapping[Any, Any] = types.MappingProxyType({})) -> st.SearchStrategy[Any]:
     """Any value of a type, every field drawn: what no careful example would hold."""
     kind = names.get(kind, kind)
     if kind in PLAIN:

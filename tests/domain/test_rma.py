@@ -47,7 +47,7 @@ MONEY = {
     "sent": {"mark": "sent", "unmark": "pending", "settle": "settled", "refuse": "refused", "park": "parked"},
     "parked": {"settle": "settled", "refuse": "refused"},
     "settled": {},
-    "refused": {},
+    "refused": {"settle": "settled"},
 }
 UNIT = {
     "awaited": {"received", "kept", "missing", "restock", "damaged", "refurbish", "dispose"},
@@ -99,9 +99,9 @@ def test_the_desk_is_offered_exactly_what_the_table_allows(state: RmaState) -> N
     assert list(offered) == [move for move in Move if move in offered]
 
 
-def test_declined_and_cancelled_are_ends_of_a_case_settled_and_refused_of_its_money() -> None:
+def test_declined_and_cancelled_are_ends_of_a_case_and_settled_of_its_money() -> None:
     assert {state for state in RmaState if not open_to(state)} == {RmaState.DECLINED, RmaState.CANCELLED}
-    assert set(MoneyState) - {state for state, _ in MONEY_MOVES} == {MoneyState.SETTLED, MoneyState.REFUSED}
+    assert set(MoneyState) - {state for state, _ in MONEY_MOVES} == {MoneyState.SETTLED}
     assert {was for was, next_ones in BECOMES.items() if not next_ones} == {Disposition.KEPT, Disposition.SENT_BACK}
 
 
@@ -157,4 +157,4 @@ def test_whatever_is_tried_settled_money_stays_settled(tried: list[MoneyMove]) -
         except IllegalMove:
             continue
         assert not ended
-        ended = state not in RESERVES
+        ended = state is MoneyState.SETTLED

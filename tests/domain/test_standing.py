@@ -126,8 +126,9 @@ def test_a_part_that_the_order_no_longer_has_still_counts_on_the_whole() -> None
         (replace(ROW, reference=RefundRef("re_1")), replace(RECORD, key="")),  # no marker: found by its reference alone
         (ROW, RECORD),  # paid, and its answer lost: found by its key alone
         (ROW, replace(RECORD, ref=RefundRef("another"))),
+        (replace(ROW, reference=RefundRef("re_1 (Stripe)")), RECORD),  # F35: as a person typed it
     ],
-    ids=["both", "by reference", "by key", "by key under another reference"],
+    ids=["both", "by reference", "by key", "by key under another reference", "by key though the reference was typed otherwise"],
 )
 def test_a_record_of_ours_is_counted_once_however_it_is_found(row: Ours, record: RefundRecord) -> None:
     order = shown(ORDER, row, record)
@@ -140,8 +141,8 @@ def test_a_record_of_ours_is_counted_once_however_it_is_found(row: Ours, record:
 @pytest.mark.parametrize(
     ("row", "record"),
     [
-        (replace(ROW, reference=RefundRef("re_2")), RECORD),  # settled under another reference: both happened, for all that we know
         (replace(ROW, key="row-2"), RECORD),
+        (replace(ROW, key="row-2", reference=RefundRef("re_2")), RECORD),
         (replace(ROW, key=""), replace(RECORD, key="")),  # no marker is no likeness
     ],
 )

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
 from adapters.simulators.toy import ToyStore
+from connector.db import Database
 from connector.domain.connecting import Facts, NotConnectable
 from connector.domain.orders import Order, OrderRef
-from connector.domain.platform import ImportPage, WebhookHealth
+from connector.domain.platform import ImportPage, PlatformError, WebhookHealth
 from connector.models import OrderRow, Sync
 from connector.services import outbox, syncing
 from connector.services.outbox import Claimed
@@ -28,6 +31,24 @@ class Died(BaseException):
     """The worker is killed: nothing after this line happens."""
 
 
+class Mortal(Database):
+    """The real database, at whose n-th write the worker is killed: before it is committed, or right after."""
+
+    def __init__(self, url: str, world: World, strikes: int, *, after: bool) -> None:
+        super().__init__(url, clock=lambda _session: world.clock.now)
+        self._left, self._after = strikes, after
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        self._left -= 1
+        with super().transaction() as session:
+            yield session
+            if self._left == 0 and not self._after:
+                raise Died
+        if self._left == 0:
+            raise Died
+
+
 @dataclass(slots=True)
 class Shop(ToyStore):
     """A toy shop that lists its orders as real ones do, keeps count of what it is asked, and where something may happen meanwhile."""
@@ -36,10 +57,16 @@ class Shop(ToyStore):
     asked: list[str] = field(default_factory=list)
     after: Callable[[int], None] = lambda _count: None  # told how many orders a poll has been given
     health: list[WebhookHealth | Exception] = field(default_factory=list)
+    busy: Exception | None = None
+    garbled: set[str] = field(default_factory=set)
     finds: Facts | NotConnectable | Exception = field(default_factory=dict)
 
     def orders(self, refs: Sequence[OrderRef]) -> Sequence[Order]:
         self.asked.append(f"orders {' '.join(sorted(refs))}")
+        if self.busy is not None:
+            raise self.busy
+        if self.garbled & set(refs):
+            raise PlatformError("words that make no order")
         return ToyStore.orders(self, refs)
 
     def orders_changed(self, since: datetime) -> Iterator[Order]:
@@ -109,7 +136,7 @@ def claimed(world: World, kind: str) -> list[Claimed]:
         return list(outbox.claim(session, kinds=[kind], limit=9, now=world.clock.now))
 
 
-def drained(world: World, kind: str, *, times: int = 50, **site: Any) -> int:  # noqa: ANN401 - for the site
+def drained(world: World, kind: str, *, times: int = 50, **site: Any) -> int:
     """Work off the shop's rows of a kind as a drain does, each when its time comes; how many runs that took."""
     for runs in range(times):
         rows = claimed(world, kind)

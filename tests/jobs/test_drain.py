@@ -7,12 +7,13 @@ import threading
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
@@ -23,7 +24,7 @@ from connector.domain.platform import OutcomeUnknown, Revoked, Throttled
 from connector.models import Kind, OutboxRow, Shop, ShopStatus
 from connector.services import outbox
 from connector.services.outbox import Later, NeedsAPerson
-from jobs.drain import ATTEMPTS, Drain
+from jobs.drain import ATTEMPTS, Drain, work_one
 from jobs.handlers import HANDLERS, Handler
 from jobs.site import Site
 from tests.jobs.workers import wait_until
@@ -152,10 +153,12 @@ def test_what_is_put_meanwhile_is_worked_too(world: World, bench: Bench) -> None
     assert drained(world, {"mirror": more}) == 4
 
 
-def test_no_kind_takes_more_than_half_of_the_threads(world: World, bench: Bench) -> None:
-    put(world, "settle", 6)
-    put(world, "mirror", 6)
-    drain = Drain(site_of(world), threads=4, handlers={kind: bench.waits(kind) for kind in ("settle", "mirror")})
+def test_no_kind_takes_more_than_half_of_the_threads(make_world: MakeWorld, bench: Bench) -> None:
+    worlds = [make_world(), make_world()]
+    for shop in worlds:
+        put(shop, "settle", 3)
+        put(shop, "mirror", 3)
+    drain = Drain(site_of(worlds[0]), threads=4, handlers={kind: bench.waits(kind) for kind in ("settle", "mirror")})
 
     with running(drain):
         wait_until(lambda: bench.begun.total() == 4)
@@ -167,7 +170,109 @@ def test_no_kind_takes_more_than_half_of_the_threads(world: World, bench: Bench)
     assert len(bench.worked) == 12
 
 
-@pytest.mark.parametrize(("threads", "most"), [(1, 1), (2, 1), (3, 1), (5, 2)])
+def test_f41_a_slow_shop_never_holds_all_the_threads_of_a_kind(make_world: MakeWorld, bench: Bench) -> None:
+    slow, other = make_world(), make_world()
+    put(slow, "settle", 6)
+    drain = Drain(site_of(slow), threads=4, handlers={"settle": bench.waits("settle"), "mirror": bench.quick})
+
+    with running(drain):
+        wait_until(lambda: bench.begun["settle"] == 1)
+        put(other, "settle")
+        wait_until(lambda: bench.begun["settle"] == 2)  # it waits for nobody
+        bench.gate.set()
+
+    assert len(bench.worked) == 7
+
+
+def test_a_worker_for_one_kind_uses_all_its_threads(make_world: MakeWorld, bench: Bench) -> None:
+    worlds = [make_world() for _ in range(4)]
+    for world in worlds:
+        put(world, "settle")
+    handlers = {"settle": bench.waits("settle"), "mirror": bench.quick}
+
+    with running(Drain(site_of(worlds[0]), threads=4, handlers=handlers, kinds=["settle"])):
+        wait_until(lambda: bench.begun["settle"] == 4)
+        bench.gate.set()
+
+    assert bench.most["settle"] == 4
+
+
+def test_f47_a_hung_handler_is_parted_with_although_the_database_went_away(world: World, bench: Bench, database_url: str) -> None:
+    put(world)
+    gone, parted = threading.Event(), threading.Event()
+
+    def clock(_session: Session) -> datetime:
+        if gone.is_set():
+            raise OperationalError("SELECT 1", None, ConnectionError("the server went away"))
+        return world.clock.now
+
+    def part() -> None:
+        parted.set()
+        bench.gate.set()
+
+    away = Database(database_url, clock=clock)
+    drain = Drain(
+        Site(away, lambda _keys: world.toy),
+        handlers={"mirror": bench.waits("mirror")},
+        deadline=timedelta(seconds=-59),  # with its grace: a second
+        part=part,
+    )
+    with ThreadPoolExecutor(1) as pool:
+        ended = pool.submit(drain.run)
+        wait_until(lambda: bench.begun["mirror"] == 1)
+        gone.set()
+        assert parted.wait(20)
+        with pytest.raises(OperationalError):
+            ended.result(30)
+    away.dispose()
+
+
+def test_f28_an_old_call_that_is_refused_does_not_revoke_a_shop_that_was_connected_anew_meanwhile(world: World, bench: Bench) -> None:
+    (row,) = put(world)
+
+    def connected_anew(site: Site, subject: uuid.UUID) -> None:
+        if world.clock.now > START:  # the second time, with the new token
+            return bench.quick(site, subject)
+        world.clock.advance(SECOND)
+        with world.db.transaction() as session:
+            session.get_one(Shop, world.shop.id).connected_at = world.clock.now
+        raise Revoked("the old token")
+
+    drained(world, {"mirror": connected_anew})
+
+    with world.db.reading() as session:
+        assert session.get_one(Shop, world.shop.id).status is ShopStatus.ACTIVE
+    assert bench.worked == [row]
+
+
+@pytest.mark.parametrize("outcome", [Throttled(MINUTE), Revoked("refused")], ids=["throttled", "revoked"])
+def test_f57_who_lost_the_lease_neither_pauses_nor_revokes_the_shop(world: World, bench: Bench, outcome: Exception) -> None:
+    put(world)
+    with world.db.transaction() as session:
+        (mine,) = outbox.claim(session, kinds=["mirror"], limit=1, now=world.clock.now)
+    world.clock.advance(outbox.LEASE + SECOND)
+    with world.db.transaction() as session:
+        assert outbox.claim(session, kinds=["mirror"], limit=1, now=world.clock.now)
+
+    work_one(site_of(world), mine, {"mirror": bench.says(outcome)})
+
+    with world.db.reading() as session:
+        shop = session.get_one(Shop, world.shop.id)
+    assert (shop.status, shop.paused_until) == (ShopStatus.ACTIVE, None)
+
+
+def test_f39_what_the_database_refuses_for_good_is_a_failure_and_not_an_absence(database: Database, world: World) -> None:
+    def broken(site: Site, _subject: uuid.UUID) -> None:
+        with site.db.reading() as session:
+            session.execute(text("SELECT no_such_column FROM shops"))
+
+    put(world)
+    drained(world, {"mirror": broken})
+
+    assert only(world).attempts == 1
+
+
+@pytest.mark.parametrize(("threads", "most"), [(1, 1), (2, 1), (3, 1), (6, 2)])
 def test_one_kind_alone_leaves_the_other_half_free(world: World, bench: Bench, threads: int, most: int) -> None:
     put(world, "settle", 6)
     drain = Drain(site_of(world), threads=threads, handlers={"settle": bench.waits("settle"), "mirror": bench.quick})

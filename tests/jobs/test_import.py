@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import text
 
 from connector.db import Database
 from connector.domain.orders import OrderRef
@@ -17,7 +18,8 @@ from connector.services import outbox
 from connector.services.outbox import Later
 from jobs import drain, shops
 from jobs.handlers import HANDLERS
-from tests.jobs.readers import Died, Shop, begun, claimed, drained, known, site_of, stocked, sync
+from jobs.site import Site
+from tests.jobs.readers import Died, Mortal, Shop, begun, claimed, drained, known, site_of, stocked, sync
 from tests.services.acts import at_once, everything, told
 from tests.world import START, Clock, World
 
@@ -86,40 +88,28 @@ def test_what_is_done_is_not_begun_again(world: World, shop: Shop) -> None:
     assert shop.asked == ["import None"]
 
 
-@dataclass(slots=True)
-class Reaper:
-    """Kills the worker at the n-th commit: before it, or after."""
-
-    database: Database
-    left: int
-
-    def __enter__(self) -> None:
-        event.listen(self.database.engine, "commit", self._strike)
-
-    def __exit__(self, *_error: object) -> None:
-        event.remove(self.database.engine, "commit", self._strike)
-
-    def _strike(self, _connection: object) -> None:
-        self.left -= 1
-        if self.left == 0:
-            raise Died
-
-
-@pytest.mark.parametrize("commit", range(1, 6))
-def test_f31_an_import_that_dies_at_any_commit_goes_on_and_counts_every_order_once(world: World, commit: int) -> None:
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("strikes", range(1, 6))
+def test_f31_an_import_that_dies_at_any_commit_goes_on_and_counts_every_order_once(
+    world: World, database_url: str, strikes: int, after: bool
+) -> None:
     stocked(world, 230)
-    with pytest.raises(Died), Reaper(world.db, commit):
-        for _ in range(9):
-            try:
-                imports(world)
-            except Later:
-                continue
-            raise Died  # it came to its end before the blow fell
+    mortal = Mortal(database_url, world, strikes, after=after)
+    with pytest.raises(Died):
+        until_it_dies(replace(site_of(world), db=mortal), world)
+    mortal.dispose()
 
     drained(world, "import")
 
     assert (known(world), sync(world).imported) == (230, 230)
     assert imported(world) == [{"orders": 230}]
+
+
+def until_it_dies(site: Site, world: World) -> None:
+    """Page after page, without a pause."""
+    for _ in range(9):
+        with suppress(Later):
+            shops.import_history(site, world.shop.id)
 
 
 def test_two_imports_at_once_count_every_order_once(world: World) -> None:
@@ -133,21 +123,15 @@ def test_two_imports_at_once_count_every_order_once(world: World) -> None:
     assert len(imported(world)) == 1
 
 
-def test_no_transaction_holds_more_than_fifty_orders(world: World) -> None:
+def test_no_transaction_holds_more_than_fifty_orders(world: World, database_url: str) -> None:
     stocked(world, 130)
-    held: list[int] = []
+    for strikes, whole in ((1, 50), (2, 100)):
+        mortal = Mortal(database_url, world, strikes, after=True)
+        with pytest.raises(Died):
+            shops.import_history(replace(site_of(world), db=mortal), world.shop.id)
+        mortal.dispose()
 
-    def count(connection: object) -> None:
-        del connection
-        held.append(1)
-
-    event.listen(world.db.engine, "commit", count)
-    with pytest.raises(Later):
-        imports(world)
-    event.remove(world.db.engine, "commit", count)
-
-    assert known(world) == 100
-    assert len(held) >= 2
+        assert known(world) == whole
 
 
 def test_a_busy_shop_is_asked_for_the_same_page_later(world: World, shop: Shop) -> None:
@@ -182,7 +166,7 @@ def test_the_history_overwrites_nothing_that_was_read_later(world: World, shop: 
 
 def test_f41_history_is_claimed_after_all_other_work(world: World) -> None:
     assert list(HANDLERS)[-1] == "import"
-    assert list(HANDLERS)[0] == "settle"
+    assert next(iter(HANDLERS)) == "settle"
 
 
 def test_a_row_that_waits_for_its_next_page_counts_no_failure(world: World) -> None:

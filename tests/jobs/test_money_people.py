@@ -166,12 +166,14 @@ def test_a_second_receipt_for_a_settled_row_is_recorded_and_raises_the_alarm_onc
 
 
 @PROVES_NOTHING
-def test_a_receipt_after_unpaid_raises_the_alarm_and_is_recorded(till: Till) -> None:
+def test_a_receipt_after_unpaid_settles_what_it_was_for_and_is_recorded(till: Till) -> None:
     says_unpaid(parked(till))
+    assert state_of(till.world, till.rma) is RmaState.RECEIVED
 
-    assert not brings(till, receipt())
+    assert brings(till, receipt())
 
-    assert (till.alarms(), till.row().state) == (["paid_twice"], REFUSED)
+    assert (till.alarms(), till.row().state) == ([], SETTLED)
+    assert state_of(till.world, till.rma) is RmaState.RESOLVED
     assert [kept.reference for kept in till.receipts()] == ["toy-1"]
 
 

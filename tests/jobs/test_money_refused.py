@@ -166,8 +166,14 @@ def test_a_refusal_after_an_attempt_that_may_have_left_asks_a_person_where_nothi
     assert why(till.settle()) == ("money.parked", timedelta(0))
 
     row = till.row()
-    assert (row.state, row.parked_because, row.words) == (PARKED, "rejected_late", "the gateway says no")
-    facts = {"row": row.id.hex, "why": "rejected_late", "words": "the gateway says no", "attempt": 2, "may_have_left": True}
+    assert (row.state, row.parked_because, row.words) == (PARKED, "rejected_late", "connection reset; the gateway says no")
+    facts = {
+        "row": row.id.hex,
+        "why": "rejected_late",
+        "words": "connection reset; the gateway says no",
+        "attempt": 2,
+        "may_have_left": True,
+    }
     assert told(till.db, till.rma)[-1] == ("money.parked", "machine", facts)
     assert state_of(till.world, till.rma) is RmaState.RESOLVED
 
@@ -318,7 +324,7 @@ def test_a_payment_that_appears_between_look_and_order_is_looked_for_again(till:
     till.passes(10 * SECOND)
     till.shop.meanwhile = lambda: till.passes(6 * SECOND)
 
-    assert why(till.settle()) == ("money.already_there", 2 * SECOND)
+    assert why(till.settle()) == ("money.already_there", 10 * SECOND)
     assert till.stands() == (SENT, 1, 1)
     assert till.settle() is None
 
@@ -377,7 +383,8 @@ def test_what_is_settled_is_not_given_up(till: Till) -> None:
     till.settle()
     before = everything(till.db)
 
-    money.give_up(till.site, till.row_id)
+    with till.db.transaction() as session:
+        money.give_up(session, till.row_id, START)
 
     assert everything(till.db) == before
 

@@ -71,17 +71,19 @@ def test_f37_what_no_delivery_told_is_found_and_told_to_the_rma(world: World, sh
     ]
 
 
-def test_a_refund_that_did_not_change_its_order_is_found_and_moves_no_watermark_back(world: World, shop: Shop) -> None:
+def test_a_refund_that_did_not_change_its_order_is_found_and_moves_no_watermark(world: World, shop: Shop) -> None:
     order = placed(world, replace(an_order("99999"), changed_at=START - 90 * DAY))
     world.requested(order, {"line-1": 1})
+    for old in stocked(world, 50, at=START - 90 * DAY, start=100):
+        shop.place(replace(old, channel="refunded"))
     stocked(world, 2)
     shop.place(replace(refunded_in_the_admin(order, 700), channel="refunded"))
     world.clock.advance(SECOND)
-    shop.after = dies_at(1)
-
+    shop.after = dies_at(51)
     with pytest.raises(Died):
         poll(world)
     shop.after = lambda _count: None
+
     poll(world)
 
     assert news(world) == ["order.refunded_elsewhere"]
@@ -300,6 +302,44 @@ def test_an_order_that_the_platform_deleted_for_good_is_told(world: World, shop:
     assert news(world) == ["order.gone"]
     with world.db.reading() as session:
         assert session.get_one(OrderRow, (world.shop.id, order.ref)).gone_at is not None
+
+
+def test_f39_an_order_that_nobody_can_read_holds_up_no_other_and_is_tried_again_a_day_later(world: World, shop: Shop) -> None:
+    placed_orders = [placed(world, refunded_in_the_admin(an_order(str(ref)), 700)) for ref in range(1001, 1008)]
+    for order in placed_orders:
+        world.requested(order, {"line-1": 1})
+        shop.place(an_order(order.ref))
+    shop.garbled = {"1003"}
+    world.clock.advance(DAY + SECOND)
+    shop.asked.clear()
+    poll(world)
+    assert news(world) == ["order.refund_deleted"] * 6
+    asked = len(shop.asked)
+    world.clock.advance(POLL_EVERY)
+    poll(world)
+    assert not [line for line in shop.asked[asked:] if line.startswith("orders")]
+
+    shop.garbled = set()
+    world.clock.advance(DAY)
+    poll(world)
+
+    assert news(world) == ["order.refund_deleted"] * 7
+    assert "order.gone" not in news(world)
+
+
+@pytest.mark.parametrize("trouble", [Throttled(MINUTE), Revoked("no")])
+def test_a_shop_that_is_busy_is_not_asked_by_halves(world: World, shop: Shop, trouble: Exception) -> None:
+    for ref in ("1001", "1002"):
+        world.requested(placed(world, an_order(ref)), {"line-1": 1})
+    world.clock.advance(DAY + SECOND)
+    shop.busy = trouble
+    shop.asked.clear()
+
+    with pytest.raises(type(trouble)):
+        poll(world)
+
+    assert [line for line in shop.asked if line.startswith("orders")] == ["orders 1001 1002"]
+    assert sync(world).polled_at == world.clock.now
 
 
 # ── With the rest ──

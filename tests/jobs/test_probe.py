@@ -12,7 +12,7 @@ import pytest
 from connector.db import Database
 from connector.domain.connecting import Misfortune, NotConnectable
 from connector.domain.platform import Throttled
-from connector.models import Kind, OutboxRow, ShopStatus
+from connector.models import Kind, ShopStatus
 from connector.models import Shop as ShopRow
 from connector.services import outbox, syncing
 from connector.services import shops as installed
@@ -93,7 +93,7 @@ def test_f27_keys_that_were_taken_back_stop_the_shop_and_delete_nothing(world: W
 def test_f27_a_shop_whose_keys_work_again_is_found_by_itself_and_goes_on(world: World, shop: Shop) -> None:
     subject = uuid.uuid4()
     with world.db.transaction() as session:
-        installed.revoke(session, world.shop.id)  # as the drain does it after a 401
+        installed.revoke(session, world.shop.id, used_since=world.clock.now)  # as the drain does it after a 401
         outbox.put(session, Kind.MIRROR, subject, shop=world.shop.id, now=world.clock.now)
     shop.finds = NotConnectable(Misfortune.WRONG_KEYS)
     ticks(world)
@@ -114,7 +114,7 @@ def test_keys_that_are_refused_now_and_then_make_nobody_ask_all_the_time(world: 
     for _ in range(60):
         ticks(world)
         with world.db.transaction() as session:
-            installed.revoke(session, world.shop.id)
+            installed.revoke(session, world.shop.id, used_since=world.clock.now)
         world.clock.advance(MINUTE)
 
     assert shop.asked.count("probe") == 1
@@ -169,6 +169,6 @@ def test_i4_a_shop_that_left_is_forgotten_by_its_own_work_once_its_time_is_over(
 
     assert [row["sealed"] is None for row in everything(world.db)["contacts"]] == [True]
     with world.db.reading() as session:
-        assert session.get_one(ShopRow, world.shop.id).redacted_at == world.clock.now
+        assert session.get_one(ShopRow, world.shop.id).redacted_at is not None
     redacts = [row for row in work(world.db) if row.kind == "redact"]
-    assert all(isinstance(row, OutboxRow) and row.done_at is not None for row in redacts)
+    assert all(row.done_at is not None for row in redacts)

@@ -169,7 +169,7 @@ class Till:
         """The mark of one more attempt, by another worker."""
         order, seen = self.shop.order(self.order.ref), self.seen()
         with self.db.transaction() as session:
-            return refunds.mark(session, seen, order, None, now=self.db.now(session))
+            return refunds.mark(session, seen, order, None, quiet_period=self.shop.capabilities().quiet_period, now=self.db.now(session))
 
     def receipts(self) -> list[ReceiptRow]:
         with self.db.reading() as session:

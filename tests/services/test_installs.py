@@ -255,7 +255,7 @@ def test_a_reconnect_keeps_the_door_and_the_secret_and_takes_the_new_keys(desk: 
     shop = desk.finish(desk.approved())
     before = desk.keys(shop)
     with database.transaction() as session:
-        shops.revoke(session, shop.id)
+        shops.revoke(session, shop.id, used_since=database.now(session))
     state = desk.begin()
     desk.grant(state, {"consumer_key": "ck-new", "consumer_secret": "cs-new"})
 

@@ -130,7 +130,7 @@ def test_f19_a_form_that_decided_one_return_cannot_decide_another(world: World) 
     decide(world, first, order, 1200, token="form")
     before = everything(world.db)
 
-    with pytest.raises(IntegrityError):
+    with pytest.raises(desk.FormUsed):
         decide(world, second, order, 1200, token="form")
 
     assert everything(world.db) == before
@@ -144,7 +144,7 @@ def test_f14_a_form_whose_decision_came_to_nothing_does_not_pay_when_it_is_sent_
         receipts.answer_unpaid(session, world.rows(rma)[0].id, who="sam", now=START)
     assert state_of(world, rma) is RmaState.RECEIVED
 
-    with pytest.raises(IntegrityError):
+    with pytest.raises(desk.FormUsed):
         decide(world, rma, order, 1200, token="form")
     decide(world, rma, order, 1200, token="another form")
 

@@ -93,7 +93,7 @@ def test_f27_refused_keys_stop_an_active_shop_and_delete_nothing(world: World, s
     before = everything(world.db)
 
     with world.db.transaction() as session:
-        shops.revoke(session, world.shop.id)
+        assert shops.revoke(session, world.shop.id, used_since=START) is (status is ShopStatus.ACTIVE)
 
     after = everything(world.db)
     assert after.pop("shops")[0] | {"status": status} == before.pop("shops")[0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -435,19 +434,19 @@ def test_w5_orders_of_open_rmas_are_read_again_after_a_day_the_longest_unread_fi
 # ── The probe ──
 
 
-def probed(world: World, **facts: str) -> None:
+def probed(world: World, *, began: datetime | None = None, **facts: str) -> None:
     with world.db.transaction() as session:
-        syncing.probed(session, world.shop.id, facts, now=world.clock.now)
+        syncing.probed(session, world.shop.id, facts, began=began or world.clock.now, now=world.clock.now)
 
 
-def unwell(world: World, why: Misfortune, detail: str = "") -> None:
+def unwell(world: World, why: Misfortune, detail: str = "", *, began: datetime | None = None) -> None:
     with world.db.transaction() as session:
-        syncing.unwell(session, world.shop.id, why, detail, now=world.clock.now)
+        syncing.unwell(session, world.shop.id, why, detail, began=began or world.clock.now, now=world.clock.now)
 
 
 def revoke(world: World) -> None:
     with world.db.transaction() as session:
-        shops.revoke(session, world.shop.id)
+        shops.revoke(session, world.shop.id, used_since=world.clock.now)
 
 
 def entries(world: World) -> list[str]:
@@ -505,6 +504,28 @@ def test_a_probe_that_ends_after_the_shop_has_left_brings_nothing_back(begun: Wo
     assert (shop(begun).status, shop(begun).trouble) == (ShopStatus.UNINSTALLED, None)
 
 
+def test_a_probe_with_the_old_keys_says_nothing_about_the_new_ones(begun: World) -> None:
+    """The merchant connected again while it was under way."""
+    began = begun.clock.now
+    begun.clock.advance(SECOND)
+    with begun.db.transaction() as session:
+        shops.connect(
+            session,
+            platform="toy",
+            domain=begun.shop.domain,
+            credentials={},
+            vault=begun.vault,
+            time_zone="UTC",
+            now=begun.clock.now,
+            facts={"version": "new"},
+        )
+
+    unwell(begun, Misfortune.WRONG_KEYS, began=began)
+    probed(begun, began=began, version="old")
+
+    assert (shop(begun).status, shop(begun).trouble, shop(begun).facts) == (ShopStatus.ACTIVE, None, {"version": "new"})
+
+
 # ── The import ──
 
 
@@ -513,44 +534,55 @@ def page(world: World) -> Importing | None:
         return syncing.to_import(session, world.shop.id, now=world.clock.now)
 
 
-def imported(world: World, cursor: str | None, refs: Collection[str] = (), *, mine: Importing | None = None) -> None:
+def brought(world: World, *refs: str) -> None:
+    """Orders of the history are applied, each a day older than the one before it."""
+    found = [replace(an_order(ref), placed_at=START - int(ref) * DAY) for ref in refs]
+    with world.db.transaction() as session:
+        new = mirroring.apply_all(session, world.shop, found, read_began=world.clock.now, vault=world.vault, now=world.clock.now)
+        syncing.brought(session, world.shop.id, found, new)
+
+
+def imported(world: World, cursor: str | None, *, mine: Importing | None = None) -> None:
     found = mine or page(world)
     assert found is not None
-    orders = [replace(an_order(ref), placed_at=START - int(ref) * DAY) for ref in refs]
     with world.db.transaction() as session:
-        syncing.imported(session, found, orders, cursor, now=world.clock.now)
+        syncing.imported(session, found, cursor, now=world.clock.now)
 
 
 def test_w7_the_import_goes_on_from_page_to_page_and_counts(begun: World) -> None:
-    imported(begun, "next", ["1", "2"])
+    brought(begun, "1", "2")
+    imported(begun, "next")
     found = page(begun)
     assert found is not None
     assert found.cursor == "next"
     assert (sync(begun).imported, sync(begun).imported_until) == (2, START - 2 * DAY)
-    imported(begun, None, ["3"])
+    brought(begun, "3")
+    imported(begun, None)
 
     assert page(begun) is None
     assert (sync(begun).imported, sync(begun).import_done_at) == (3, START)
     assert [facts for what, _, facts in told(begun.db) if what == "shop.imported"] == [{"orders": 3}]
 
 
-def test_w7_a_page_that_two_worked_on_counts_once(begun: World) -> None:
-    mine = page(begun)
-    imported(begun, "next", ["1", "2"], mine=mine)
-    imported(begun, "next", ["1", "2"], mine=mine)
-    assert sync(begun).imported == 2
-    imported(begun, None, ["3"])
-    imported(begun, None, ["1", "2"], mine=mine)
+def test_w7_an_order_that_comes_on_two_pages_counts_once(begun: World) -> None:
+    """Pages overlap by what changed in one second, and a page that somebody died on is read again."""
+    brought(begun, "1", "2")
+    begun.clock.advance(SECOND)
+    brought(begun, "2", "3")
+    brought(begun)
 
-    assert sync(begun).imported == 3
+    assert (sync(begun).imported, sync(begun).imported_until) == (3, START - 3 * DAY)
+
+
+def test_w7_a_page_that_two_worked_on_is_turned_once(begun: World) -> None:
+    first = page(begun)
+    imported(begun, "next", mine=first)
+    imported(begun, "next", mine=first)
+    imported(begun, None)
+    imported(begun, "next", mine=first)
+
+    assert (sync(begun).import_cursor, page(begun)) == (None, None)
     assert entries(begun) == ["shop.imported"]
-
-
-def test_a_page_without_orders_keeps_the_place_in_time(begun: World) -> None:
-    imported(begun, "next", ["4"])
-    imported(begun, "more")
-
-    assert (sync(begun).imported_until, sync(begun).import_cursor) == (START - 4 * DAY, "more")
 
 
 def test_a_snapshot_row_that_was_only_locked_is_nobodys_to_read_again(world: World) -> None:

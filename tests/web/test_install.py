@@ -541,7 +541,14 @@ def test_what_deserves_a_look_is_noted(browser: Browser, post_keys: PostKeys, pl
 
     page = shown(browser.get(f"{START}/connected?install={state}").text)
 
-    for told in ("no payment method", "Enable the use of coupon codes", "by 12 minutes", "DISABLE_WP_CRON", "%{HTTP:Authorization}", "include tax"):
+    for told in (
+        "no payment method",
+        "Enable the use of coupon codes",
+        "by 12 minutes",
+        "DISABLE_WP_CRON",
+        "%{HTTP:Authorization}",
+        "include tax",
+    ):
         assert told in page
 
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from html import unescape
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
+from flask import Flask
 from sqlalchemy import select
-from waitress import create_server
+from waitress import wasyncore
+from waitress.server import TcpWSGIServer, create_server
 
 from adapters.simulators.woocommerce import PASSWORD, WooShop
 from adapters.woocommerce.platform import WooPlatform
@@ -21,8 +25,11 @@ from connector.db import Database
 from connector.domain.connecting import Misfortune
 from connector.misfortunes import sentence
 from connector.models import Install, Kind, OutboxRow, Shop, ShopStatus
-from connector.web.hosting import Hosting
 from tests.web.conftest import START, settings_for
+from tests.world import Clock
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 
 @dataclass(slots=True)
@@ -65,13 +72,17 @@ class Merchant:
         return " ".join(unescape(re.sub(r"<[^>]+>", " ", re.sub(r"</?code>", "", self.page.text))).split())
 
 
+def told(why: Misfortune) -> str:
+    """A misfortune's sentence as a page shows it."""
+    return sentence(why).replace("“", "").replace("”", "")
+
+
 @dataclass(slots=True)
 class Place:
     """Our server and the world around it."""
 
     base: str
     database: Database
-    hosting: Hosting
 
     def shops(self) -> list[Shop]:
         with self.database.reading() as session:
@@ -85,18 +96,32 @@ class Place:
 @pytest.fixture
 def place(database: Database, tmp_path: Path) -> Iterator[Place]:
     """Our application behind waitress, in development, with the real adapter."""
-    served: list[Callable[..., object]] = []
-    server = create_server(lambda environ, start: served[0](environ, start), host="127.0.0.1", port=0, threads=4)
-    base = f"http://127.0.0.1:{server.effective_port}"  # type: ignore[union-attr]  # one socket
-    app = create_app(
-        settings_for(database, tmp_path, base_url=base, dev=True), database=database, platforms={"woocommerce": WooPlatform(dev=True)}
-    )
-    served.append(app.wsgi_app)
-    thread = threading.Thread(target=server.run, daemon=True)
+    served: list[Flask] = []
+
+    def app(environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
+        return served[0](environ, start)  # made once the port is known
+
+    open_sockets: dict[int, Any] = {}
+    server = create_server(app, map=open_sockets, host="127.0.0.1", port=0, threads=4)
+    assert isinstance(server, TcpWSGIServer)
+    assert server.socket is not None
+    base = f"http://127.0.0.1:{server.socket.getsockname()[1]}"
+    settings = settings_for(database, tmp_path, base_url=base, dev=True)
+    served.append(create_app(settings, database=database, platforms={"woocommerce": WooPlatform(dev=True)}))
+    stop = threading.Event()
+
+    def serve() -> None:
+        while not stop.is_set():
+            wasyncore.loop(timeout=0.5, use_poll=True, map=open_sockets, count=1)
+
+    thread = threading.Thread(target=serve)
     thread.start()
-    yield Place(base, database, app.extensions["retour"])
-    server.close()
-    thread.join(5)
+    yield Place(base, database)
+    stop.set()
+    server.pull_trigger()
+    thread.join()
+    server.task_dispatcher.shutdown()
+    wasyncore.close_all(open_sockets)
 
 
 @pytest.fixture
@@ -122,8 +147,8 @@ def test_i2_a_merchant_approves_in_the_store_and_the_store_is_connected(place: P
 
     merchant.check()
 
-    for told in ("Connected", "WooCommerce 10.5.0", "EUR", "without tax", "Europe/ Amsterdam", "1 payment method"):
-        assert told in merchant.reads()
+    for fact in ("Connected", "WooCommerce 10.5.0", "EUR", "without tax", "Europe/ Amsterdam", "2 payment methods"):
+        assert fact in merchant.reads()
     (connected,) = place.shops()
     assert connected.status == ShopStatus.ACTIVE
     assert (connected.facts or {})["url"] == shop.url
@@ -171,19 +196,17 @@ def test_a59_keys_of_a_strangers_store_connect_nothing(place: Place, shop: WooSh
         merchant.check()
 
         assert merchant.page.status_code == 422
-        assert sentence(Misfortune.WRONG_KEYS) in merchant.reads()
+        assert told(Misfortune.WRONG_KEYS) in merchant.reads()
         assert place.shops() == []
         assert stranger.requests == []  # it was never asked
     stranger.close()
 
 
-def test_a_store_that_cannot_leave_its_keys_with_us_takes_them_back(place: Place, shop: WooShop, merchant: Merchant) -> None:
+def test_a_store_that_cannot_leave_its_keys_with_us_takes_them_back(place: Place, shop: WooShop, merchant: Merchant, clock: Clock) -> None:
     merchant.begin(shop.url)
     state = re.search(r"user_id=([A-Za-z0-9_-]+)", merchant.page.url)
     assert state
-    merchant.send(merchant.page.url)  # still its approve page
-    with place.database.transaction() as session:
-        session.execute(select(Install)).scalar_one().begun_at -= __import__("datetime").timedelta(hours=1)
+    clock.advance(timedelta(minutes=30))  # the page was left open over lunch
     merchant.press("approve")
 
     assert merchant.page.status_code == 401
@@ -191,13 +214,16 @@ def test_a_store_that_cannot_leave_its_keys_with_us_takes_them_back(place: Place
     assert "has not sent its keys" in merchant.reads()
 
 
-@pytest.mark.parametrize("permissions", ["read", "write"])
-def test_a59_keys_that_may_not_do_both_are_told_apart(place: Place, shop: WooShop, merchant: Merchant, permissions: str) -> None:
+@pytest.mark.parametrize(("permissions", "why"), [("read", Misfortune.READ_ONLY_KEYS), ("write", Misfortune.WRONG_KEYS)])
+def test_a59_keys_that_may_not_do_both_connect_nothing(
+    place: Place, shop: WooShop, merchant: Merchant, permissions: str, why: Misfortune
+) -> None:
     key, secret = shop.add_key(permissions=permissions)
     merchant.open(f"{place.base}{START}")
     merchant.send(f"{place.base}{START}", token=merchant.hidden("token"), address=shop.url, key=key, secret=secret)
 
-    assert sentence(Misfortune.READ_ONLY_KEYS).replace("“", "").replace("”", "") in merchant.reads()
+    assert told(why) in merchant.reads()
+    assert secret not in merchant.page.text
     assert place.shops() == []
 
 
@@ -206,7 +232,7 @@ def test_a_store_that_is_mended_meanwhile_connects_with_the_keys_that_it_gave(pl
     merchant.press("approve")
     shop.plain_permalinks = True
     merchant.check()
-    assert sentence(Misfortune.PLAIN_PERMALINKS) in merchant.reads()
+    assert told(Misfortune.PLAIN_PERMALINKS) in merchant.reads()
 
     shop.plain_permalinks = False
     merchant.check()

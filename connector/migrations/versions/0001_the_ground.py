@@ -22,6 +22,7 @@ def upgrade() -> None:
         sa.Column("domain", sa.String(), nullable=False),
         sa.Column("status", sa.String(32), nullable=False),
         sa.Column("credentials", sa.LargeBinary(), nullable=False),
+        sa.Column("connected_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("time_zone", sa.String(), nullable=False),
         sa.Column("paused_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column("installed_at", sa.DateTime(timezone=True), nullable=False),
@@ -166,6 +167,8 @@ def upgrade() -> None:
     )
     op.create_index("ix_resolutions_of_order", "resolutions", ["shop_id", "order_ref"], unique=False)
     op.create_index("ix_resolutions_rma_id", "resolutions", ["rma_id"], unique=False)
+    standing = sa.text("voided_at IS NULL")
+    op.create_index("uq_resolutions_one_standing", "resolutions", ["rma_id"], unique=True, sqlite_where=standing, postgresql_where=standing)
 
     op.create_table(
         "rma_lines",
@@ -213,6 +216,7 @@ def upgrade() -> None:
         sa.Column("instruction", sa.LargeBinary(), nullable=False),
         sa.Column("attempt", sa.BigInteger(), nullable=False),
         sa.Column("marked_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("quiet_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column("asked_first_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("asked_first_attempt", sa.BigInteger(), nullable=True),
         sa.Column("before", sa.LargeBinary(), nullable=True),
@@ -224,7 +228,13 @@ def upgrade() -> None:
         sa.CheckConstraint("(state = 'parked') = (parked_because IS NOT NULL)", name=op.f("ck_refunds_parked_says_why")),
         sa.CheckConstraint("(state = 'settled') = (platform_reference IS NOT NULL)", name=op.f("ck_refunds_settled_has_reference")),
         sa.CheckConstraint("state <> 'sent' OR asked_first_at IS NOT NULL", name=op.f("ck_refunds_sent_was_asked")),
+        sa.CheckConstraint("state <> 'pending' OR asked_first_at IS NULL", name=op.f("ck_refunds_pending_was_not_asked")),
         sa.CheckConstraint("(asked_first_at IS NULL) = (asked_first_attempt IS NULL)", name=op.f("ck_refunds_asked_by_an_attempt")),
+        sa.CheckConstraint("asked_first_attempt IS NULL OR asked_first_attempt <= attempt", name=op.f("ck_refunds_asked_before_now")),
+        sa.CheckConstraint(
+            "asked_first_at IS NULL OR (marked_at IS NOT NULL AND quiet_until IS NOT NULL)", name=op.f("ck_refunds_asked_was_marked")
+        ),
+        sa.CheckConstraint("platform_reference IS NULL OR platform_reference <> ''", name=op.f("ck_refunds_reference_says_something")),
         sa.CheckConstraint("deducted >= 0", name=op.f("ck_refunds_deducted_not_negative")),
         sa.CheckConstraint("minor > 0", name=op.f("ck_refunds_positive")),
         sa.ForeignKeyConstraint(["made_again_from"], ["refunds.id"], name=op.f("fk_refunds_made_again_from")),
@@ -236,6 +246,8 @@ def upgrade() -> None:
         sa.UniqueConstraint("shop_id", "platform_reference", name=op.f("uq_refunds_one_row_per_receipt")),
     )
     op.create_index("ix_refunds_by_state", "refunds", ["shop_id", "state"], unique=False)
+    sent = sa.text("state = 'sent'")
+    op.create_index("uq_refunds_one_sent", "refunds", ["shop_id", "order_ref"], unique=True, sqlite_where=sent, postgresql_where=sent)
     op.create_index("ix_refunds_of_order", "refunds", ["shop_id", "order_ref"], unique=False)
     op.create_index("ix_refunds_resolution_id", "refunds", ["resolution_id"], unique=False)
 

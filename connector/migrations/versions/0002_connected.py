@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.types import TypeEngine
 
 revision = "0002"
 down_revision = "0001"
@@ -11,7 +14,7 @@ branch_labels = None
 depends_on = None
 
 _TIME = sa.DateTime(timezone=True)
-_SHOPS = {
+_SHOPS: dict[str, TypeEngine[Any]] = {
     "uninstalled_at": _TIME, "redacted_at": _TIME, "door": sa.String(), "facts": sa.JSON(), "trouble": sa.String(),
     "trouble_detail": sa.String(),
 }  # fmt: skip

@@ -1,0 +1,93 @@
+"""How it stands with the work and the shops, for an operator. Reads only, and names no person."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import and_, case, func, or_, select
+from sqlalchemy.orm import Session
+
+from connector.models import Alarm, OutboxRow, Shop, ShopStatus, Sync
+from connector.services import inbox, outbox
+from connector.services.inbox import Waiting
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """The rows of one kind that are not done. `held`: of shops that may not be called now; `failing`: tried in vain at least once."""
+
+    kind: str
+    due: int
+    later: int
+    held: int
+    failing: int
+    parked: int
+    oldest_due: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class ShopStanding:
+    """One shop. Times are the database's, but `imported_until`, which is the shop's own."""
+
+    id: uuid.UUID
+    platform: str
+    domain: str
+    status: ShopStatus
+    time_zone: str
+    trouble: str
+    detail: str
+    paused_until: datetime | None
+    redacted_at: datetime | None
+    sync: Sync | None
+    inbox: Waiting
+    alarms: int
+
+
+def work(session: Session, *, now: datetime) -> Sequence[Work]:
+    """The open work by kind, but for what waits for shops that have left."""
+    left = and_(Shop.status == ShopStatus.UNINSTALLED, OutboxRow.kind.in_(sorted(outbox.CALLS_PLATFORM)))
+    silent = or_(Shop.status != ShopStatus.ACTIVE, Shop.paused_until > now)
+    held = and_(OutboxRow.kind.in_(sorted(outbox.CALLS_PLATFORM - outbox.HEALS)), silent)
+    state = case((OutboxRow.parked_at.is_not(None), "parked"), (held, "held"), (OutboxRow.available_at > now, "later"), else_="due").label(
+        "state"
+    )
+    open_rows = (
+        select(OutboxRow.kind, state, OutboxRow.attempts, OutboxRow.available_at)
+        .join(Shop, Shop.id == OutboxRow.shop_id)
+        .where(OutboxRow.done_at.is_(None), ~left)
+        .subquery()
+    )
+    counts = [func.count().filter(open_rows.c.state == name) for name in ("due", "later", "held")]
+    failing = func.count().filter(open_rows.c.state != "parked", open_rows.c.attempts > 0)
+    parked = func.count().filter(open_rows.c.state == "parked")
+    oldest = func.min(open_rows.c.available_at).filter(open_rows.c.state == "due")
+    query = select(open_rows.c.kind, *counts, failing, parked, oldest).group_by(open_rows.c.kind).order_by(open_rows.c.kind)
+    return [Work(*row) for row in session.execute(query)]
+
+
+def shops(session: Session) -> Sequence[ShopStanding]:
+    """Every shop that is or was installed, by its address."""
+    waiting, nothing = inbox.waiting(session), Waiting(0, 0, 0, None)
+    raised = select(Alarm.shop_id, func.count()).where(Alarm.cleared_at.is_(None)).group_by(Alarm.shop_id)
+    alarms = {row[0]: row[1] for row in session.execute(raised)}
+    rows = session.execute(select(Shop, Sync).outerjoin(Sync, Sync.shop_id == Shop.id).order_by(Shop.domain, Shop.platform))
+    return [
+        ShopStanding(
+            id=shop.id,
+            platform=shop.platform,
+            domain=shop.domain,
+            status=shop.status,
+            time_zone=shop.time_zone,
+            trouble=shop.trouble or "",
+            detail=shop.trouble_detail or "",
+            paused_until=shop.paused_until,
+            redacted_at=shop.redacted_at,
+            sync=sync,
+            inbox=waiting.get(shop.id, nothing),
+            alarms=alarms.get(shop.id, 0),
+        )
+        for shop, sync in rows
+    ]
