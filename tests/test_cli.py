@@ -56,8 +56,8 @@ def test_migrate_says_what_it_did_and_can_be_repeated(tmp_path: Path) -> None:
     first = retour("migrate", RETOUR_DATA=str(tmp_path))
     second = retour("migrate", RETOUR_DATA=str(tmp_path))
 
-    assert first.stdout == "The database is at 0001 (it was at nothing).\n"
-    assert second.stdout == "The database is at 0001 already.\n"
+    assert first.stdout == "The database is at 0002 (it was at nothing).\n"
+    assert second.stdout == "The database is at 0002 already.\n"
 
 
 def test_an_unmigrated_database_is_left_alone_and_the_command_to_run_is_named(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_an_unmigrated_database_is_left_alone_and_the_command_to_run_is_named(tm
         told = retour(command, RETOUR_DATA=str(tmp_path / command))
 
         assert told.returncode == 1
-        assert told.stderr == "Error: the database is at nothing and this code wants 0001: run `retour migrate` first\n"
+        assert told.stderr == "Error: the database is at nothing and this code wants 0002: run `retour migrate` first\n"
 
 
 @pytest.mark.timeout(120)

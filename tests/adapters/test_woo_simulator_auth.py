@@ -79,7 +79,7 @@ def test_the_official_client_signs_as_the_shop_checks(shop: WooShop, clock: Cloc
 
     for params in (
         {},
-        {"search": "Zoë Ünal", "per_page": 5},
+        {"search": "Zoë", "per_page": 5},
         {"include": f"{order},7"},
         {"after": "2020-01-01T00:00:00"},
         {"x": "a+b~c*d"},

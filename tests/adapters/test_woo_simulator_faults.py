@@ -131,7 +131,7 @@ def test_an_answer_drips_and_another_never_ends(client: Client) -> None:
     client.shop.fail_next("orders", Fault(Kind.DRIP, 0.02))
     began = time.monotonic()
     assert get(client).json() == []
-    assert time.monotonic() - began > 0.03
+    assert time.monotonic() - began > 0.015  # one pause between its two bytes
     client.shop.fail_next("orders", Fault(Kind.ENDLESS))
 
     with get(client, stream=True) as answer:
@@ -190,7 +190,8 @@ def test_connections_are_kept_open(client: Client) -> None:
         for _ in range(2):
             answer = session.get(f"{client.url}/wp-json/", timeout=10)
             assert "Connection" not in answer.headers
-        pool = session.get_adapter(client.url).poolmanager.connection_from_url(client.url)  # type: ignore[attr-defined]
+        pools = session.get_adapter(client.url).poolmanager.pools  # type: ignore[attr-defined]
+        (pool,) = [pools[key] for key in pools.keys()]  # noqa: SIM118 - urllib3's container is no mapping to walk
 
     assert (pool.num_connections, pool.num_requests) == (1, 2)
 

@@ -17,6 +17,7 @@ from connector.domain.platform import (
     Contact,
     Grant,
     HttpRequest,
+    Malformed,
     OutcomeUnknown,
     PlatformError,
     Receipt,
@@ -41,7 +42,7 @@ RECEIPT = Receipt(RefundRef("re_1"), Money(1200, "EUR"))
 
 
 def test_every_error_of_the_port_is_one_of_its_kinds() -> None:
-    kinds = {Rejected, Throttled, Voided, OutcomeUnknown, Revoked, BadSignature}
+    kinds = {Rejected, Throttled, Voided, OutcomeUnknown, Revoked, BadSignature, Malformed}
 
     assert {kind for kind in PlatformError.__subclasses__() if kind.__module__ == PlatformError.__module__} == kinds
     for kind in kinds:  # none is another: each promises something else

@@ -495,7 +495,7 @@ def test_f41_the_flood_of_one_shop_does_not_keep_another_waiting(mail: Mail, clo
     stores = {mail.world.shop.id: mail.shop, other.world.shop.id: other.shop}
     site = Site(mail.db, lambda keys: stores[keys.id], platforms=mail.site.platforms, vault=mail.world.vault)
 
-    Drain(site, threads=2, kinds=[Kind.REFRESH.value]).run()
+    Drain(site, threads=2, kinds=[Kind.REFRESH.value, Kind.MIRROR.value]).run()  # one thread for each kind
 
     assert before == [500]
     for store in (other.shop, other.world.toy):
