@@ -114,7 +114,9 @@ def fill(database: Database, ids: Ids) -> None:
                 Spending(shop_id=ids.shop, day=date(2026, 3, 2), currency="EUR", minor=1200),
                 OutboxRow(shop_id=ids.shop, kind="settle", subject_id=ids.refund, put_at=START, available_at=START),
                 Alarm(shop_id=ids.shop, kind=AlarmKind.PAID_TWICE, subject="x", facts=b"{}", raised_at=START),
-                Install(state_digest=ids.shop.hex, platform="woocommerce", address="https://shop.example", begun_at=START, shop_id=ids.shop),
+                Install(
+                    state_digest=ids.shop.hex, platform="woocommerce", address="https://shop.example", begun_at=START, shop_id=ids.shop
+                ),
                 HintRow(shop_id=ids.shop, topic="order.updated", digest=b"x", received_at=START),
                 Sync(shop_id=ids.shop, watermark=START, poll_at=START, probe_at=START),
             ]
