@@ -252,8 +252,8 @@ def test_settings_gateways_and_rates_are_told(shop: WooShop) -> None:
         return basic(shop, key, path).json()
 
     assert {one["id"]: one["value"] for one in get("settings/tax")}["woocommerce_prices_include_tax"] == "no"
-    assert (get("settings/general/woocommerce_currency")["value"], get("settings/general/nope")["code"]) == (
-        "EUR",
+    assert (get("settings/general/woocommerce_currency")["group_id"], get("settings/general/nope")["code"]) == (
+        "general",
         "rest_setting_setting_invalid",
     )
     assert [one["id"] for one in get("payment_gateways") if one["enabled"] and "refunds" in one["method_supports"]] == [

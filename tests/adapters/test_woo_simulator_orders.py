@@ -136,7 +136,8 @@ def test_the_bin_and_beyond(client: Client) -> None:
 def test_rest_bins_first_and_deletes_with_force(client: Client) -> None:
     order = client.shop.place()
 
-    client.ask("DELETE", f"orders/{order}")
+    assert client.ask("DELETE", f"orders/{order}")["status"] == "processing"  # as it was before
+    assert [meta["key"] for meta in client.get(f"orders/{order}")["meta_data"]] == ["_wp_trash_meta_status", "_wp_trash_meta_time"]
     assert client.ask("DELETE", f"orders/{order}")["code"] == "woocommerce_rest_already_trashed"
     client.ask("DELETE", f"orders/{order}", force="true")
 
@@ -203,7 +204,9 @@ def test_search_finds_parts_of_everything_but_the_number(client: Client) -> None
     gus = shop.place([Bought("Wool Scarf")], email="gus.guest@example.com", name="Gus Guest", number="W-77", transaction="txn_gus")
     shop.place()
 
-    assert all(ids(client.get("orders", search=text)) == [gus] for text in ("gus.gu", "GUEST@", "Wool Scarf", "txn_gus", str(gus)))
+    assert all(
+        ids(client.get("orders", search=text)) == [gus] for text in ("gus.gu", "GUEST@", "Wool Scarf", "txn_gus", "gus guest", str(gus))
+    )
     assert (client.get("orders", search="W-77"), client.get("orders", search="#1")) == ([], [])
     assert (len(client.get("orders", customer=0)), client.get("orders", customer=5)) == (2, [])
 
@@ -217,12 +220,19 @@ def test_fields_trim_the_answer_and_leave_the_links(client: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("per_page", "0"), ("page", "0"), ("per_page", "x"), ("orderby", "price"), ("order", "up"), ("after", "soon")]
+    ("name", "value"),
+    [("per_page", "0"), ("page", "0"), ("per_page", "x"), ("orderby", "price"), ("order", "up"), ("after", "soon"), ("customer", "x")],
 )
 def test_parameters_that_are_wrong_are_refused(client: Client, name: str, value: str) -> None:
     got = client.get("orders", **{name: value})
 
     assert (client.last.status_code, got["code"], list(got["data"]["params"])) == (400, "rest_invalid_param", [name])
+
+
+def test_ids_that_are_none_find_nothing(client: Client) -> None:
+    client.shop.place()
+
+    assert client.get("orders", include="a,b") == []
 
 
 def test_a_list_is_taken_as_php_takes_arrays(client: Client) -> None:
@@ -248,6 +258,23 @@ def test_a_code_is_lower_cased_and_given_once(client: Client) -> None:
     assert (client.last.status_code, again["code"]) == (400, "woocommerce_rest_coupon_code_already_exists")
     assert ids(client.get("coupons", code="RMA-1-k")) == [made["id"]]
     assert client.shop.coupon("RMA-1-K") == made
+
+
+def test_a_coupon_in_the_bin_keeps_neither_its_place_in_the_list_nor_its_code(client: Client) -> None:
+    binned = credit(client)
+
+    client.ask("DELETE", f"coupons/{binned['id']}")
+
+    assert (client.get("coupons", code="rma-1-k"), client.get(f"coupons/{binned['id']}")["status"]) == ([], "trash")
+    assert credit(client)["id"] != binned["id"]
+    client.ask("DELETE", f"coupons/{binned['id']}", force="true")
+    assert client.get(f"coupons/{binned['id']}")["code"] == "woocommerce_rest_shop_coupon_invalid_id"
+
+
+@pytest.mark.parametrize(("amount", "kept"), [(5, "5.00"), ("5,00", "500.00"), ("abc", "0.00")])
+def test_the_amount_of_a_coupon_is_taken_as_loosely_as_any(client: Client, amount: object, kept: str) -> None:
+    assert credit(client, amount=amount)["amount"] == kept
+    assert client.post("coupons", {"code": "less", "amount": "-5"})["code"] == "coupon_invalid_amount"
 
 
 def test_an_expiry_in_utc_is_ignored_and_a_local_one_is_kept(client: Client) -> None:
@@ -320,6 +347,7 @@ def test_an_order_that_rest_refuses_for_its_coupon_leaves_a_draft(client: Client
     got = client.post("orders", {"coupon_lines": [{"code": "nope"}], "line_items": [{"name": "Shirt", "quantity": 1, "total": "5.00"}]})
 
     assert (client.last.status_code, got["code"]) == (400, "woocommerce_rest_invalid_coupon")
+    assert client.shop.orders() == [got["data"]["new_draft_order_id"]]
     assert [client.shop.order(ref)["status"] for ref in client.shop.orders()] == ["checkout-draft"]
 
 

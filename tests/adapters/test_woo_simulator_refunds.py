@@ -97,6 +97,23 @@ def test_amounts_above_the_rest_are_refused_by_number_or_by_letter(client: Clien
     assert (got["message"], amounts(client)) == ("Invalid refund amount.", [])
 
 
+@pytest.mark.parametrize("amount", ["", "-1,50", "-0.01"])
+def test_amounts_below_nothing_are_refused_by_number_or_by_letter(client: Client, amount: str) -> None:
+    got = refund(client, an_order(client), amount=amount)
+
+    assert (client.last.status_code, got) == (500, sample("refund-errors")[1]["response"]["body"])
+
+
+@pytest.mark.parametrize(("name", "value"), [("reason", 5), ("meta_data", "x"), ("meta_data", ["x"])])
+def test_parameters_of_the_wrong_type_are_refused_before_anything_is_done(client: Client, name: str, value: object) -> None:
+    order = an_order(client)
+
+    got = refund(client, order, amount="1.00", **{name: value})
+
+    assert (client.last.status_code, got["code"], list(got["data"]["params"])) == (400, "rest_invalid_param", [name])
+    assert (client.shop.refunds(order), amounts(client)) == ([], [])
+
+
 def test_no_amount_and_no_priced_lines_tell_the_gateway_an_empty_amount(client: Client) -> None:
     order = an_order(client)
     (line,) = client.shop.order(order)["line_items"]
@@ -233,10 +250,9 @@ def test_a_deleted_refund_takes_nothing_back_and_moves_no_date(client: Client, c
     before = client.shop.order(order)
     clock.advance(60)
 
-    refused = client.ask("DELETE", f"orders/{order}/refunds/{made['id']}")
-    client.ask("DELETE", f"orders/{order}/refunds/{made['id']}", force="true")
+    gone = client.ask("DELETE", f"orders/{order}/refunds/{made['id']}")  # needs no force
 
-    assert (refused["code"], client.shop.refunds(order), amounts(client)) == ("woocommerce_rest_trash_not_supported", [], ["76.96"])
+    assert (gone, client.shop.refunds(order), amounts(client)) == (made, [], ["76.96"])
     assert client.shop.order(order) == {**before, "refunds": []}
 
 

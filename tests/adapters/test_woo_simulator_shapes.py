@@ -218,3 +218,13 @@ def test_what_is_refused_is_refused_in_the_genuine_words(opened: Opened, case: d
     assert (client.last.status_code, got) == (answered["status"], answered["body"])
     for name in ("Content-Type", "Allow"):
         assert client.last.headers.get(name) == answered["headers"].get(name), name
+
+
+def test_from_10_9_on_the_short_list_of_refunds_tells_their_tax(opened: Opened) -> None:
+    shop = opened(ShopSettings(version="10.9.2")).shop
+    order = shop.place()
+    (line,) = shop.order(order)["line_items"]
+    taxed = {"id": line["id"], "refund_total": 2, "refund_tax": [{"id": 1, "refund_total": 0.42}]}
+    refund = shop.refund_in_admin(order, "2.42", lines=[taxed])
+
+    assert shop.order(order)["refunds"] == [{"id": refund, "reason": "", "total": "-2.42", "total_tax": "-0.42"}]

@@ -115,6 +115,11 @@ def option(site: Site, group: str, name: str, value: str) -> Body:
     }
 
 
+def alone(shown: Body, group: str) -> Body:
+    """An option that was asked for by name says which group it is of."""
+    return {**{key: value for key, value in shown.items() if key != "_links"}, "group_id": group, "_links": shown["_links"]}
+
+
 def gateway(site: Site, one: Gateway) -> Body:
     return {
         "id": one.id,
@@ -125,7 +130,13 @@ def gateway(site: Site, one: Gateway) -> Body:
         "method_title": one.title,
         "method_description": "",
         "method_supports": ["products", "refunds"] if one.refunds else ["products"],
-        "settings": {},
+        "settings": [],
+        "needs_setup": False,
+        "post_install_scripts": [],
+        "settings_url": f"{site.url}/wp-admin/admin.php?page=wc-settings&tab=checkout&section={one.id}",
+        "connection_url": None,
+        "setup_help_text": None,
+        "required_settings_keys": [],
         "_links": links(site, "payment_gateways", one.id, ["GET", "POST", "PUT", "PATCH"]),
     }
 

@@ -57,7 +57,8 @@ class Answers:
             if why:
                 order["status"] = "checkout-draft"
                 orders.created(site, order)
-                raise Problem(400, "woocommerce_rest_invalid_coupon", why)
+                data = {"status": 400, "new_draft_order_id": order["id"]}
+                raise Problem(400, "woocommerce_rest_invalid_coupon", why, data)
         if codes:
             orders.total_up(site, order, codes)
         with site.shelves.change():
@@ -86,14 +87,16 @@ class Answers:
         return Answer(self.show(asking, orders.change(site, asking.ids[0], change)))
 
     def remove_order(self, asking: Asking) -> Answer:
+        """Into the bin, or away with `force`. The answer shows the order as it was before."""
         order = self.order(asking.ids[0])
+        before = self.show(asking, order)
         if asking.truth("force"):
             orders.delete(self.site, order["id"])
         elif order["status"] == "trash":
-            raise Problem(410, "woocommerce_rest_already_trashed", "The order has already been deleted.")
+            raise Problem(410, "woocommerce_rest_already_trashed", "The shop_order has already been deleted.")
         else:
             orders.trash(self.site, order["id"])
-        return Answer(self.show(asking, self.site.shelves.get("order", order["id"]) or order))
+        return Answer(before)
 
     def _fill(self, order: Thing, body: Mapping[str, Any]) -> None:
         for kind in ("billing", "shipping"):
@@ -123,9 +126,7 @@ class Answers:
         return Answer(self._shown_refund(asking)(self._refund(asking)))
 
     def make_refund(self, asking: Asking) -> Answer:
-        amount = asking.body.get("amount")
-        if amount is not None and not isinstance(amount, str):
-            raise invalid_param("amount", "amount is not of type string.", "rest_invalid_type", {"param": "amount"})
+        _check_refund(asking.body)
         checked = {name: asking.truth(name, default=True) for name in ("api_refund", "api_restock")}
         dp = self.dp(asking)
         refund = refunds.post(self.site, self.till, asking.ids[0], {**asking.body, **checked}, asking.asker.user)
@@ -135,8 +136,6 @@ class Answers:
 
     def remove_refund(self, asking: Asking) -> Answer:
         refund = self._refund(asking)
-        if not asking.truth("force"):
-            raise Problem(501, "woocommerce_rest_trash_not_supported", "The shop_order_refund does not support trashing.")
         refunds.delete(self.site, refund["id"])
         return Answer(self._shown_refund(asking)(refund))
 
@@ -190,7 +189,10 @@ class Answers:
 
     def remove_coupon(self, asking: Asking) -> Answer:
         coupon = self._coupon(asking)
-        self.site.shelves.drop("coupon", coupon["id"])
+        if asking.truth("force"):
+            self.site.shelves.drop("coupon", coupon["id"])
+        else:
+            coupons.save(self.site, coupon | {"status": "trash"})
         return Answer(render.coupon(self.site, coupon, self.dp(asking)))
 
     def _coupon(self, asking: Asking) -> Thing:
@@ -202,19 +204,17 @@ class Answers:
     def _check_coupon(self, asking: Asking) -> None:
         if "discount_type" in asking.body:
             asking.one_of("discount_type", "fixed_cart", coupons.TYPES)
-        if "amount" in asking.body and not isinstance(asking.body["amount"], str):
-            raise invalid_param("amount", "amount is not of type string.", "rest_invalid_type", {"param": "amount"})
 
     def webhooks(self, asking: Asking) -> Answer:
         wanted = asking.one_of("status", "all", ("all", "active", "paused", "disabled"))
-        size, number = asking.whole("per_page", 10, 1, 100), asking.whole("page", 1, 1, 10**9)
+        size, number = asking.whole("per_page", 10, 1, 100), asking.whole("page", 1, 1)
         found = [row for row in reversed(self.site.shelves.all("webhook")) if wanted in ("all", row["status"])]
         pages = -(-len(found) // size)
         counted = (("X-WP-Total", str(len(found))), ("X-WP-TotalPages", str(pages)))
         return Answer([render.webhook(self.site, row) for row in found[(number - 1) * size : number * size]], headers=counted)
 
     def one_webhook(self, asking: Asking) -> Answer:
-        return Answer(render.webhook(self.site, self._webhook(asking)))
+        return Answer(render.webhook(self.site, self._webhook(asking, "ID is invalid.")))
 
     def make_webhook(self, asking: Asking) -> Answer:
         hook = webhooks.create(self.site, asking.body, asking.asker.user)
@@ -231,10 +231,10 @@ class Answers:
         self.site.shelves.drop("webhook", hook["id"])
         return Answer(render.webhook(self.site, hook))
 
-    def _webhook(self, asking: Asking) -> Thing:
+    def _webhook(self, asking: Asking, sorry: str = "Invalid ID.") -> Thing:
         hook = self.site.shelves.get("webhook", asking.ids[0])
         if hook is None:
-            raise Problem(404, "woocommerce_rest_shop_webhook_invalid_id", "Invalid ID.")
+            raise Problem(404, "woocommerce_rest_shop_webhook_invalid_id", sorry)
         return hook
 
     def products(self, asking: Asking) -> Answer:
@@ -277,7 +277,7 @@ class Answers:
         found = next((option for option in options if option["id"] == rest[0]), None)
         if found is None:
             raise Problem(404, "rest_setting_setting_invalid", "Invalid setting.")
-        return Answer(found)
+        return Answer(about.alone(found, group))
 
     def system_status(self, asking: Asking) -> Answer:
         del asking
@@ -287,3 +287,15 @@ class Answers:
         del asking
         rates = [about.tax(self.site, place, rate) for place, rate in enumerate(self.site.settings.rates, 1)]
         return Answer(rates, headers=(("X-WP-Total", str(len(rates))), ("X-WP-TotalPages", "1")))
+
+
+def _check_refund(body: Mapping[str, Any]) -> None:
+    """What of the parameters is looked at: types, and not those of the lines."""
+    for name in ("amount", "reason"):
+        if body.get(name) is not None and not isinstance(body[name], str):
+            raise invalid_param(name, f"{name} is not of type string.", "rest_invalid_type", {"param": name})
+    meta = body.get("meta_data") or []
+    for place, entry in enumerate(meta if isinstance(meta, list) else [meta]):
+        if not isinstance(entry, Mapping):
+            where = f"meta_data[{place}]"
+            raise invalid_param("meta_data", f"{where} is not of type object.", "rest_invalid_type", {"param": where})

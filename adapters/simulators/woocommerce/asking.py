@@ -38,12 +38,13 @@ class Asking:
         found = self.value(name)
         return default if found is None else str(found)
 
-    def whole(self, name: str, default: int, lowest: int, highest: int) -> int:
+    def whole(self, name: str, default: int, lowest: int, highest: int | None = None) -> int:
         text = self.text(name, str(default))
         if not re.fullmatch(r"-?[0-9]{1,18}", text):
             raise invalid_param(name, f"{name} is not of type integer.", "rest_invalid_type", {"param": name})
-        if not lowest <= int(text) <= highest:
-            why = f"{name} must be between {lowest} (inclusive) and {highest} (inclusive)"
+        if int(text) < lowest or (highest is not None and int(text) > highest):
+            between = f"between {lowest} (inclusive) and {highest} (inclusive)"
+            why = f"{name} must be {between if highest else f'greater than or equal to {lowest}'}"
             raise invalid_param(name, why, "rest_out_of_bounds")
         return int(text)
 

@@ -66,11 +66,16 @@ def get(site: Site, ref: int) -> Thing:
 
 
 def change(site: Site, ref: int, how: Callable[[Thing], None]) -> Thing:
-    """Change an order as one save of it does: its date moves and webhooks hear of it."""
+    """Change an order as one save of it does: its date moves and webhooks hear of it, unless it comes out of the bin by this (10.9)."""
     with site.shelves.change():
         order = get(site, ref)
+        binned = order["status"] == "trash"
         how(order)
-        touch(site, order)
+        if binned and order["status"] != "trash":
+            order["modified"] = site.now()
+            save(site, order)
+        else:
+            touch(site, order)
     return order
 
 
@@ -130,6 +135,10 @@ def trash(site: Site, ref: int) -> None:
     with site.shelves.change():
         order = get(site, ref)
         order["before_trash"] = order["status"]
+        order["meta_data"] += [
+            site.meta("_wp_trash_meta_status", f"wc-{order['status']}"),
+            site.meta("_wp_trash_meta_time", str(int(site.clock().timestamp()))),
+        ]
         order["status"] = "trash"
         order["modified"] = site.now()
         coupons.count(site, order)
@@ -142,6 +151,7 @@ def untrash(site: Site, ref: int) -> None:
     with site.shelves.change():
         order = get(site, ref)
         order["status"] = order.pop("before_trash", "pending")
+        order["meta_data"] = [entry for entry in order["meta_data"] if not entry["key"].startswith("_wp_trash_")]
         order["modified"] = site.now()
         coupons.count(site, order)
         save(site, order)

@@ -38,7 +38,7 @@ def post(site: Site, till: Till, order_ref: int, body: Mapping[str, Any], by: in
     wanted = _wanted(body.get("line_items"))
     amount = body.get("amount")
     amount = _from_lines(wanted) if amount is None else str(amount)
-    if amount is not None and is_numeric(amount) and number(amount) < 0:
+    if amount is not None and greater("0", amount):  # by letters also "" and "-1,50"
         raise Problem(500, "woocommerce_rest_invalid_order_refund", "Refund amount must be greater than zero.", 400)
     pays, restocks = body.get("api_refund", True) is not False, body.get("api_restock", True) is not False
     entries = [entry for entry in body.get("meta_data") or () if isinstance(entry, Mapping) and "key" in entry]
@@ -121,8 +121,8 @@ def finish(site: Site, refund: Thing, wanted: Wanted, *, paid: bool, restocks: b
         order["modified"] = site.now()
         orders.save(site, order)
     site.step("before hooks")
-    site.emit("action.woocommerce_refund_created", refund["id"])
     site.emit("order.updated", ref)
+    site.emit("action.woocommerce_refund_created", refund["id"])
 
 
 def close(site: Site, order: Thing) -> None:

@@ -55,7 +55,7 @@ def order(site: Site, thing: Thing, refunds: Sequence[Thing], dp: int) -> Body:
         "meta_data": thing["meta_data"],
         **_lines(thing, dp),
         "coupon_lines": [_coupon_line(line) for line in thing["coupon_lines"]],
-        "refunds": [{"id": one["id"], "reason": one["reason"], "total": shown_total(one, dp)} for one in sorted(refunds, key=_unordered)],
+        "refunds": [_short(site, one, dp) for one in sorted(refunds, key=_unordered)],
         "payment_url": f"{site.url}/checkout/order-pay/{ref}/?pay_for_order=true&key={thing['order_key']}",
         "is_editable": thing["status"] in {"pending", "on-hold", "auto-draft"},
         "needs_payment": thing["status"] in {"pending", "failed"} and number(thing["total"]) > 0,
@@ -133,6 +133,13 @@ def note(site: Site, thing: Thing, order_ref: int) -> Body:
         **{key: thing[key] for key in ("note", "customer_note")},
         "_links": links(site, f"orders/{order_ref}/notes", thing["id"], ["GET", "DELETE"], up=up),
     }
+
+
+def _short(site: Site, thing: Thing, dp: int) -> Body:
+    """A refund in the order's own list, which tells its tax from 10.9 on."""
+    shown = {"id": thing["id"], "reason": thing["reason"], "total": shown_total(thing, dp)}
+    major, minor = (int(part) for part in site.settings.version.split(".")[:2])
+    return shown | ({"total_tax": fixed(thing["total_tax"], dp)} if (major, minor) >= (10, 9) else {})
 
 
 def _lines(thing: Thing, dp: int) -> Body:
