@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -34,7 +34,7 @@ from connector.db import Database
 from connector.domain.orders import RefundRef
 from connector.domain.rma import MoneyState, RmaState
 from connector.domain.wanted import Payout
-from connector.models import Alarm, Kind, OutboxRow, Resolution, Rma
+from connector.models import Alarm, Kind, OutboxRow, Refund, Resolution, Rma
 from connector.secrets import Vault, new_key
 from connector.services import outbox, receipts, seals
 from jobs.site import Site
@@ -188,20 +188,10 @@ class Schedule:
 
     def _people_answer(self) -> bool:
         """Somebody looks into the shop's books for every parked row and says what is there; what was not paid is resolved anew."""
-        for row in self.world.rows():
-            if row.state is MoneyState.PARKED:
-                self.parked += 1
-                if self.proof is not Proof.NONE and row.parked_because == "outcome_unknown":
-                    self.broken.append(f"{row.id} was parked although this shop can tell")
-                if row.asked_first_at is None:
-                    self.broken.append(f"{row.id} was parked although no request can have left: {row.parked_because}")
-                paid = [payment for payment in self.toy.payments() if payment.key == row.id.hex]
-                with self.db.transaction() as session:
-                    if paid:
-                        receipts.answer_paid(session, row.id, RefundRef(paid[0].reference), who="sam", now=self.db.now(session))
-                    else:
-                        receipts.answer_unpaid(session, row.id, who="sam", now=self.db.now(session))
-        again = False
+        waits = [until for row in self.world.rows() if row.state is MoneyState.PARKED and (until := self._answer(row)) is not None]
+        if waits and all(worker.at == "idle" for worker in self.workers) and self._finished():  # nothing else is left to do
+            self.clock.advance(max(waits) - self.clock.now)
+        again = bool(waits)
         for rma, (payout, _) in list(self.rmas.items()):
             with self.db.reading() as session:
                 state = session.get_one(Rma, rma).state
@@ -209,12 +199,32 @@ class Schedule:
                 self._resolve(rma, payout)
                 again = True
         with Database.reading(self.db) as session:
-            parked = select(OutboxRow).where(OutboxRow.shop_id == self.world.shop.id, OutboxRow.parked_at.is_not(None))
+            mine = (OutboxRow.shop_id == self.world.shop.id, OutboxRow.done_at.is_(None))
+            parked = select(OutboxRow).where(*mine, OutboxRow.parked_at.is_not(None))
             stuck = [row.id for row in session.execute(parked).scalars()]
         for row_id in stuck:
             with self.db.transaction() as session:
                 outbox.retry(session, row_id, now=self.db.now(session))
         return again or bool(stuck) or not self._finished()
+
+    def _answer(self, row: Refund) -> datetime | None:
+        """One answer, as true as can be. From when on it can be given, where it is too early for it."""
+        self.parked += 1
+        if self.proof is not Proof.NONE and row.parked_because == "outcome_unknown":
+            self.broken.append(f"{row.id} was parked although this shop can tell")
+        if row.asked_first_at is None:
+            self.broken.append(f"{row.id} was parked although no request can have left: {row.parked_because}")
+        paid = [payment for payment in self.toy.payments() if payment.key == row.id.hex]
+        try:
+            with self.db.transaction() as session:
+                if paid:
+                    receipts.answer_paid(session, row.id, RefundRef(paid[0].reference), who="sam", now=self.db.now(session))
+                else:
+                    receipts.answer_unpaid(session, row.id, who="sam", now=self.db.now(session))
+        except receipts.TooEarly as early:  # a request may still act over there: they look again when it cannot
+            self.events["asked too early"] += 1
+            return early.until
+        return None
 
     # ── judging ──
 

@@ -144,9 +144,10 @@ def finish(session: Session, kind: Kind, subject: uuid.UUID, *, now: datetime) -
 
 
 def retry(session: Session, row_id: uuid.UUID, *, now: datetime) -> bool:
-    """A person says: again. False where the row is not parked."""
+    """A person says: again. False where the row is not parked, or what it was to do has been done otherwise."""
     values = {"parked_at": None, "parked_because": None, "attempts": 0, "available_at": now}
-    again = db.changed(session, update(OutboxRow).where(OutboxRow.id == row_id, OutboxRow.parked_at.is_not(None)).values(values)) == 1
+    parked = (OutboxRow.id == row_id, OutboxRow.parked_at.is_not(None), OutboxRow.done_at.is_(None))
+    again = db.changed(session, update(OutboxRow).where(*parked).values(values)) == 1
     if again:
         db.will_ring(session)
     return again

@@ -138,7 +138,7 @@ class TooEarly(Exception):
 
     def __init__(self, until: datetime) -> None:
         """`until` is the database's time from which on it can be said."""
-        super().__init__(f"until {until.isoformat()}")
+        super().__init__(until)
         self.until = until
 
 
