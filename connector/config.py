@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
@@ -39,6 +40,10 @@ class Settings:
     seal_key: str = field(repr=False)
     base_url: str = "http://127.0.0.1:8000"
     dev: bool = False
+    smtp_url: str = field(default="", repr=False)  # empty: no mail is sent, and the desk and `retour doctor` say so
+    mail_from: str = ""
+    proxies: int = 0  # how many proxies of ours stand in front and add to X-Forwarded-For
+    metrics_token: str = field(default="", repr=False)
     threads: int = 4
     kinds: frozenset[str] | None = None  # None: every kind that this version knows
 
@@ -76,6 +81,10 @@ class Settings:
             seal_key=seal,
             base_url=base,
             dev=dev,
+            smtp_url=_smtp_url(env.get("SMTP_URL", "")),
+            mail_from=_mail_from(env.get("MAIL_FROM", ""), needed=bool(env.get("SMTP_URL"))),
+            proxies=_whole(env, "RETOUR_PROXIES", 0, lowest=0, highest=9),
+            metrics_token=env.get("RETOUR_METRICS_TOKEN", ""),
             threads=_whole(env, "RETOUR_THREADS", 4, lowest=2),
             kinds=_kinds(env.get("RETOUR_KINDS", "")),
         )
@@ -129,6 +138,32 @@ def _redis_url(url: str) -> str:
             "REDIS_URL must be redis://, rediss:// or unix:// and an address; signs such as / in its password are written %2F"
         )
     return url
+
+
+def _smtp_url(url: str) -> str:
+    """Where mail is handed over. What is wrong with it is never quoted: it may hold a password."""
+    if not url:
+        return url
+    try:
+        parts = urlsplit(url)
+        fits = parts.scheme in {"smtp", "smtps"} and bool(parts.hostname) and parts.port != 0 and parts.path in {"", "/"}
+    except ValueError:
+        fits = False
+    if not fits:
+        raise Misconfigured(
+            "SMTP_URL must be smtp:// (STARTTLS where offered) or smtps:// and an address, such as smtp://user:password@mail.example.com:587;"
+            " signs such as / in its password are written %2F"
+        )
+    return url
+
+
+def _mail_from(text: str, *, needed: bool) -> str:
+    """The address that our mail comes from."""
+    if not text and needed:
+        raise Misconfigured("MAIL_FROM is needed beside SMTP_URL: the address that mail comes from, such as returns@example.com")
+    if text and not re.fullmatch(r"[\x21-\x7e]{1,64}@[A-Za-z0-9.-]{1,190}", text):
+        raise Misconfigured("MAIL_FROM must be a plain address, such as returns@example.com, without a name")
+    return text
 
 
 def _flag(env: Mapping[str, str], name: str) -> bool:

@@ -33,6 +33,7 @@ class Rma(Base):
     form_token: Mapped[str]
     requested_at: Mapped[datetime]
     expires_on: Mapped[date | None] = mapped_column(Date)
+    wanted: Mapped[str | None]  # the resolution that the shopper asked for
     platform_return_ref: Mapped[str | None]
 
 
@@ -66,10 +67,14 @@ class Units(Base):
 
 
 class ContactRow(Base):
-    """The one place where an RMA keeps anything personal: ciphertext, erased by redaction and some days after the case closed."""
+    """The one place where an RMA keeps anything personal: ciphertext, erased by redaction and some days after the case closed.
+
+    `said` is what the shopper wrote in their own words.
+    """
 
     __tablename__ = "contacts"
 
     rma_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("rmas.id"), primary_key=True)
     sealed: Mapped[bytes | None]
+    said: Mapped[bytes | None]
     erased_at: Mapped[datetime | None]

@@ -29,12 +29,16 @@ def _since_installed(row: Any) -> datetime:  # noqa: ANN401 - SQLAlchemy's conte
 class Shop(Base):
     """One installation. `credentials` is ciphertext; `paused_until` holds back every row that calls the platform.
 
-    `door` is the digest of the opaque word in the address that its deliveries come to. `facts` are what the last probe found,
-    `trouble` what it could not get past.
+    `handle` stands in the addresses of its pages. `door` is the digest of the opaque word in the address that its deliveries come to.
+    `facts` are what the last probe found, `trouble` what it could not get past.
     """
 
     __tablename__ = "shops"
-    __table_args__ = (UniqueConstraint("platform", "domain", name="one_per_domain"), Index("uq_shops_door", "door", unique=True))
+    __table_args__ = (
+        UniqueConstraint("platform", "domain", name="one_per_domain"),
+        Index("uq_shops_door", "door", unique=True),
+        Index("uq_shops_handle", "handle", unique=True),
+    )
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
     platform: Mapped[str]
@@ -48,6 +52,7 @@ class Shop(Base):
     uninstalled_at: Mapped[datetime | None]
     redacted_at: Mapped[datetime | None]
     door: Mapped[str | None]
+    handle: Mapped[str | None]
     facts: Mapped[dict[str, str] | None] = mapped_column(JSON)
     trouble: Mapped[str | None]
     trouble_detail: Mapped[str | None]

@@ -23,6 +23,7 @@ class Kind(StrEnum):
     REISSUE = "reissue"  # a used store credit: give its rest a code of its own
     REDACT = "redact"  # an uninstalled shop: forget its persons
     IMPORT = "import"  # a shop: the next page of its history
+    MAIL = "mail"  # a message
 
 
 _OPEN = text("done_at IS NULL AND parked_at IS NULL")

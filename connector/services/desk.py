@@ -16,15 +16,15 @@ from connector.domain import codec
 from connector.domain.money import Money
 from connector.domain.orders import LineRef, Order, OrderRef
 from connector.domain.platform import CreditOrder, Receipt, RefundOrder, ReturnedLine
-from connector.domain.policy import Decision, RuleCode, restocking
-from connector.domain.quote import Quote, price
+from connector.domain.policy import Decision
+from connector.domain.quote import Quote
 from connector.domain.refusals import Unpriceable
 from connector.domain.rma import Disposition, IllegalMove, Move, after
 from connector.domain.standing import Booked, as_it_stands
-from connector.domain.wanted import Payout, Wanted, WantedCharge, WantedLine
+from connector.domain.wanted import Payout, WantedCharge
 from connector.models import Kind, MoneyKind, Resolution, Rma
 from connector.secrets import Vault
-from connector.services import limits, mirroring, orders, outbox, policies, receipts, refunds, rmas, shopper, store_credit, timeline
+from connector.services import limits, mirroring, orders, outbox, policies, pricing, receipts, refunds, rmas, shopper, store_credit, timeline
 from connector.services.shops import keys_of
 
 CLOSING: Final = frozenset({Move.DECLINE, Move.CANCEL, Move.EXPIRE})
@@ -236,19 +236,7 @@ def _quote(session: Session, rma: Rma, standing: Order, settlement: Settlement) 
     """The accepted units under the fees of the decision that the RMA is pinned to."""
     units = {ref: sum(count for _, count in judged) for ref, judged in rmas.accepted(session, rma.id).items()}
     decision = codec.read(rma.decision, Decision)
-    percent, fee = restocking(decision.fee(RuleCode.RESTOCKING_FEE), standing, units)
-    shipping_fee = decision.fee(RuleCode.RETURN_SHIPPING_FEE)
-    wanted = Wanted(
-        lines=tuple(WantedLine(ref, count) for ref, count in sorted(units.items())),
-        shipping=settlement.shipping,
-        fees=settlement.fees,
-        restocking_percent=percent,
-        restocking_fee=fee,
-        return_shipping_fee=shipping_fee.minor if shipping_fee and units.keys() & set(shipping_fee.lines) else 0,
-        payout=settlement.payout,
-        bonus_percent=decision.bonus_percent,
-    )
-    quote = price(standing, wanted)
+    quote = pricing.quote(decision, standing, units, settlement.payout, shipping=settlement.shipping, fees=settlement.fees)
     if isinstance(quote, Unpriceable):
         raise NotPriceable(quote)
     return quote

@@ -60,8 +60,8 @@ def _hints(session: Session, shop: uuid.UUID) -> int:
 
 def _contacts(session: Session, shop: uuid.UUID, now: datetime) -> int:
     mine = select(ContactRow.rma_id).join(Rma, Rma.id == ContactRow.rma_id)
-    some = mine.where(Rma.shop_id == shop, ContactRow.sealed.is_not(None)).limit(BATCH)
-    erased = update(ContactRow).where(ContactRow.rma_id.in_(some)).values(sealed=None, erased_at=now)
+    some = mine.where(Rma.shop_id == shop, or_(ContactRow.sealed.is_not(None), ContactRow.said.is_not(None))).limit(BATCH)
+    erased = update(ContactRow).where(ContactRow.rma_id.in_(some)).values(sealed=None, said=None, erased_at=now)
     return db.changed(session, erased.execution_options(synchronize_session=False))
 
 

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from connector.domain import codec, number
 from connector.domain.orders import Order
 from connector.domain.platform import Contact
-from connector.domain.policy import Claim, Decision, Outcome, decide
+from connector.domain.policy import Claim, Decision, Outcome, Resolution, decide
 from connector.domain.rma import Disposition, Move, RmaState
 from connector.models import ContactRow, Kind, Rma, RmaLine, Units
 from connector.secrets import Vault
@@ -47,6 +47,8 @@ def request_return(
     read_began: datetime,
     contact: Contact,
     form_token: str,
+    wanted: Resolution | None = None,
+    said: str = "",
     vault: Vault,
     now: datetime,
     random_below: Callable[[int], int] = secrets.randbelow,
@@ -54,7 +56,7 @@ def request_return(
     """Make an RMA of a shopper's claims: requested, or authorised at once where the policy says so.
 
     The form token makes a double click or a reload find the first RMA. `order` was read beginning at `read_began`
-    (database clock).
+    (database clock). `wanted` is the resolution that they chose, `said` what they wrote: it is kept with their contact.
 
     Raises:
         NotReturnable: the policy refuses.
@@ -76,9 +78,13 @@ def request_return(
     decision = decide(policy, order, claims, taken=rmas.taken(session, shop.id, order), today=today, zone=zone)
     if decision.outcome is Outcome.REFUSE:
         raise NotReturnable(decision)
+    if wanted is not None and wanted not in decision.resolutions:
+        raise ValueError("the policy does not offer this resolution")
     rma = _new(session, shop.id, order, policy_id, decision, form_token=form_token, now=now, random_below=random_below)
+    rma.wanted = None if wanted is None else wanted.value
     _add_lines(session, rma, claims)
-    session.add(ContactRow(rma_id=rma.id, sealed=vault.encrypt("contact", rma.id.hex, codec.write(contact).decode())))
+    words = vault.encrypt("said", rma.id.hex, said) if said else None
+    session.add(ContactRow(rma_id=rma.id, sealed=vault.encrypt("contact", rma.id.hex, codec.write(contact).decode()), said=words))
     timeline.record(
         session,
         "rma.requested",

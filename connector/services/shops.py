@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import secrets
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -70,6 +72,7 @@ def connect(
     shop.credentials, shop.connected_at = seal(vault, shop.id, credentials), now
     shop.status, shop.paused_until, shop.time_zone, shop.facts = ShopStatus.ACTIVE, None, time_zone, dict(facts or {})
     shop.uninstalled_at = shop.trouble = shop.trouble_detail = None
+    shop.handle = shop.handle or _free_handle(session, domain)
     session.flush()
     return shop.id
 
@@ -78,6 +81,17 @@ def keys_of(session: Session, shop: uuid.UUID) -> ShopKeys:
     """The keys of one shop. Raises `NoResultFound`."""
     row = session.get_one(Shop, shop)
     return ShopKeys(row.id, row.platform, ShopDomain(row.domain), row.time_zone, row.credentials, row.facts or {})
+
+
+def at(session: Session, handle: str) -> Shop | None:
+    """The shop whose pages lie under `handle`, whatever became of it; None: there is none."""
+    return session.execute(select(Shop).where(Shop.handle == handle)).scalar_one_or_none()
+
+
+def _free_handle(session: Session, domain: str) -> str:
+    """The domain as it may stand in an address; told apart from another shop's where two come to the same."""
+    plain = re.sub(r"[^a-z0-9]+", "-", domain.lower().removeprefix("www.")).strip("-")[:60].strip("-") or "shop"
+    return plain if at(session, plain) is None else f"{plain}-{secrets.token_hex(4)}"
 
 
 def revoke(session: Session, shop: uuid.UUID, *, used_since: datetime) -> bool:
