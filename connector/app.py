@@ -18,7 +18,7 @@ from connector.bell import Bell
 from connector.config import Settings
 from connector.db import Busy, Database
 from connector.domain.platform import Platform
-from connector.web import doors, errors, install
+from connector.web import desk, doors, errors, install, portal
 from connector.web.doors import Door
 from connector.web.hosting import Hosting, here
 
@@ -45,6 +45,8 @@ def create_app(settings: Settings, *, database: Database | None = None, platform
     errors.register(app)
     app.register_blueprint(doors.bp)
     app.register_blueprint(install.bp)
+    app.register_blueprint(portal.bp)
+    app.register_blueprint(desk.bp)
     app.add_url_rule("/healthz", view_func=healthz)
     app.add_url_rule("/readyz", view_func=readyz)
     return app

@@ -18,8 +18,7 @@ def amount(minor: int, currency: str, locale: str = LOCALE) -> str:
     """`4290` in EUR is `€42.90`, with the decimals of ISO 4217 and a sign in front of what is taken off."""
     places = decimals(currency)
     exact = Decimal(minor).scaleb(-places)
-    written: str = format_currency(exact, currency, locale=locale, currency_digits=True, decimal_quantization=False)
-    return written
+    return format_currency(exact, currency, locale=locale, currency_digits=True, decimal_quantization=False)
 
 
 def day(on: date, locale: str = LOCALE) -> str:

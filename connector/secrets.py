@@ -9,13 +9,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import json
 import re
 import time
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Final, NoReturn, Self
+from typing import Any, Final, NoReturn, Self
 
 import idna
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
@@ -184,11 +185,28 @@ class Vault:
             found = self._links(purpose).loads(token)
         except BadData:
             raise BadLink("not signed for this by any of our keys") from None
+        return self._values(found, max_age)
+
+    def seal(self, purpose: str, owner: str, values: Mapping[str, str]) -> str:
+        """A token for a link, like `sign`, whose values nobody else can read; it opens only for the same purpose and owner."""
+        return self.encrypt(purpose, owner, json.dumps({"at": int(self._clock()), "values": dict(values)})).decode("ascii").rstrip("=")
+
+    def unseal(self, purpose: str, owner: str, token: str, max_age: timedelta) -> dict[str, str]:
+        """The values of a token that was sealed for this purpose and owner within `max_age`. Raises `BadLink`, `ExpiredLink`."""
+        if len(token) > _LONGEST_LINK or not token.isascii():
+            raise BadLink("not a token")
+        try:
+            found = json.loads(self.decrypt(purpose, owner, token.encode() + b"=" * (-len(token) % 4)))
+        except Unreadable:
+            raise BadLink("not sealed for this by any of our keys") from None
+        return self._values(found, max_age)
+
+    def _values(self, found: Mapping[str, Any], max_age: timedelta) -> dict[str, str]:
         age = timedelta(seconds=self._clock() - found["at"])
         if age < -_SKEW:
-            raise BadLink("signed in the future")
+            raise BadLink("made in the future")
         if age > max_age:
-            raise ExpiredLink(f"signed {age} ago, good for {max_age}")
+            raise ExpiredLink(f"made {age} ago, good for {max_age}")
         return {str(name): str(value) for name, value in found["values"].items()}
 
     def _links(self, purpose: str) -> URLSafeSerializer:

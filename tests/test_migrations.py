@@ -24,6 +24,7 @@ from connector.models import (
     Alarm,
     AlarmKind,
     Base,
+    Budget,
     ContactRow,
     Credit,
     CreditUseRow,
@@ -31,6 +32,8 @@ from connector.models import (
     EntryText,
     HintRow,
     Install,
+    Mail,
+    MailedCode,
     MoneyKind,
     OrderRow,
     OutboxRow,
@@ -40,13 +43,17 @@ from connector.models import (
     Resolution,
     Rma,
     RmaLine,
+    Role,
     Seal,
     Shop,
     Spending,
+    StaffLink,
+    StaffMember,
     Sync,
     Units,
     Unsealed,
 )
+from connector.models import Link as StatusLink
 from tests.processes import Link, child, together
 from tests.world import START
 
@@ -74,6 +81,7 @@ class Ids:
     again: uuid.UUID = field(default_factory=uuid.uuid4)
     credit: uuid.UUID = field(default_factory=uuid.uuid4)
     entry: uuid.UUID = field(default_factory=uuid.uuid4)
+    staff: uuid.UUID = field(default_factory=uuid.uuid4)
 
 
 def a_refund(ids: Ids, **values: object) -> dict[str, Any]:
@@ -119,6 +127,10 @@ def fill(database: Database, ids: Ids) -> None:
                 ),
                 HintRow(shop_id=ids.shop, topic="order.updated", digest=b"x", received_at=START),
                 Sync(shop_id=ids.shop, watermark=START, poll_at=START, probe_at=START),
+                Budget(subject=ids.shop.hex, window_began_at=START, spent=1),
+                StaffMember(
+                    id=ids.staff, shop_id=ids.shop, email_digest="x", email=b"x", role=Role.VIEW, invited_at=START, invited_by="owner"
+                ),
             ]
         )
         session.flush()
@@ -139,6 +151,10 @@ def fill(database: Database, ids: Ids) -> None:
         session.add_all(
             [
                 ContactRow(rma_id=ids.rma, sealed=b"x"),
+                StatusLink(rma_id=ids.rma, digest=ids.rma.hex, made_at=START),
+                MailedCode(shop_id=ids.shop, order_ref="1001", digest="x", made_at=START),
+                StaffLink(staff_id=ids.staff, digest=ids.staff.hex, made_at=START),
+                Mail(shop_id=ids.shop, rma_id=ids.rma, event="requested", once=ids.rma.hex, message_id=ids.rma.hex, made_at=START),
                 RmaLine(id=ids.line, rma_id=ids.rma, line_ref="line-1", quantity=1, reason="", condition=""),
                 Resolution(
                     id=ids.resolution,

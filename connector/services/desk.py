@@ -24,7 +24,20 @@ from connector.domain.standing import Booked, as_it_stands
 from connector.domain.wanted import Payout, WantedCharge
 from connector.models import Kind, MoneyKind, Resolution, Rma
 from connector.secrets import Vault
-from connector.services import limits, mirroring, orders, outbox, policies, pricing, receipts, refunds, rmas, shopper, store_credit, timeline
+from connector.services import (
+    limits,
+    mirroring,
+    orders,
+    outbox,
+    policies,
+    pricing,
+    receipts,
+    refunds,
+    rmas,
+    shopper,
+    store_credit,
+    timeline,
+)
 from connector.services.shops import keys_of
 
 CLOSING: Final = frozenset({Move.DECLINE, Move.CANCEL, Move.EXPIRE})

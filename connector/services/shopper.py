@@ -44,7 +44,7 @@ def request_return(
     order: Order,
     claims: Sequence[Claim],
     *,
-    read_began: datetime,
+    read_began: datetime | None,
     contact: Contact,
     form_token: str,
     wanted: Resolution | None = None,
@@ -56,7 +56,8 @@ def request_return(
     """Make an RMA of a shopper's claims: requested, or authorised at once where the policy says so.
 
     The form token makes a double click or a reload find the first RMA. `order` was read beginning at `read_began`
-    (database clock). `wanted` is the resolution that they chose, `said` what they wrote: it is kept with their contact.
+    (database clock); None: it is the snapshot that we keep, read under the order's lock. `wanted` is the resolution that
+    they chose, `said` what they wrote: it is kept with their contact.
 
     Raises:
         NotReturnable: the policy refuses.
@@ -71,7 +72,8 @@ def request_return(
         if already.order_ref != order.ref:
             raise FormUsed
         return already
-    mirroring.keep(session, shop.id, order, read_began=read_began, vault=vault, now=now)
+    if read_began is not None:
+        mirroring.keep(session, shop.id, order, read_began=read_began, vault=vault, now=now)
     zone = ZoneInfo(shop.time_zone)
     today = now.astimezone(zone).date()
     policy_id, policy = policies.in_force(session, shop.id, today)

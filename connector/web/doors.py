@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from types import MappingProxyType
 from typing import Final
@@ -39,25 +39,35 @@ def packaged() -> Mapping[str, Asset]:
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """The hosted door: our own address, which BASE_URL names. What a request calls itself in its Host header decides nothing (A45)."""
+    """The hosted door: our own address, which BASE_URL names. What a request calls itself in its Host header decides nothing (A45).
+
+    `inside` is the path that its pages lie under, `carried` what every address of theirs takes along.
+    """
 
     base_url: str
     assets: Mapping[str, Asset] = field(default_factory=packaged, repr=False)
+    inside: str = ""
+    carried: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def secure(self) -> bool:
         return self.base_url.startswith("https://")
 
+    def within(self, path: str, **carried: str) -> Door:
+        """The same door, for the pages that lie under `path`; their addresses take `carried` along."""
+        return replace(self, inside=path, carried=carried)
+
     def url(self, path: str, **query: str) -> str:
-        """The address of a page of ours from its path; relative to the host, so that it stays where the visitor is."""
-        return urlsplit(self.base_url).path + path + (f"?{urlencode(query)}" if query else "")
+        """The address of a page from its path under `inside`; relative to the host, so that it stays where the visitor is."""
+        asked = {**self.carried, **query}
+        return urlsplit(self.base_url).path + self.inside + path + (f"?{urlencode(asked)}" if asked else "")
 
     def absolute(self, path: str) -> str:
-        """The address of a page of ours for somebody elsewhere."""
+        """The address of a page of ours, from its whole path, for somebody elsewhere."""
         return self.base_url + path
 
     def asset(self, name: str) -> str:
-        return self.url(f"/static/{self.assets[name].name}")
+        return f"{urlsplit(self.base_url).path}/static/{self.assets[name].name}"
 
     def redirect(self, path: str, **query: str) -> Response:
         """After a form: see there."""
@@ -79,16 +89,17 @@ class Door:
         return always | ({"Strict-Transport-Security": "max-age=31536000"} if self.secure else {})
 
 
-def policy(forms_to: tuple[str, ...] = ()) -> str:
+def policy(forms_to: tuple[str, ...] = (), images: tuple[str, ...] = ()) -> str:
     """Our pages load their sheet and their sign, run nothing, and lie in nobody's frame.
 
-    `forms_to` is where a form may lead besides here; browsers hold its redirect against it as well.
+    `forms_to` is where a form may lead besides here; browsers hold its redirect against it as well. `images` are the sources of
+    pictures besides ours, such as a shop's.
     """
     return "; ".join(
         (
             "default-src 'none'",
             "style-src 'self'",
-            "img-src 'self'",
+            " ".join(("img-src 'self'", *images)),
             " ".join(("form-action 'self'", *forms_to)),
             "frame-ancestors 'none'",
             "base-uri 'none'",
@@ -96,9 +107,9 @@ def policy(forms_to: tuple[str, ...] = ()) -> str:
     )
 
 
-def loosened(answer: Response, *forms_to: str) -> Response:
-    """The answer, whose form may also lead to these sources."""
-    answer.headers["Content-Security-Policy"] = policy(forms_to)
+def loosened(answer: Response, *forms_to: str, images: tuple[str, ...] = ()) -> Response:
+    """The answer, whose form may also lead to, and whose pictures may also come from, these sources."""
+    answer.headers["Content-Security-Policy"] = policy(forms_to, images)
     return answer
 
 
