@@ -26,6 +26,7 @@ from connector.bell import Bell
 from connector.config import Settings
 from connector.db import Busy, is_away
 from connector.domain.platform import Revoked, Throttled
+from connector.mail import Post
 from connector.services import outbox, shops
 from connector.services.outbox import Claimed, Later, NeedsAPerson
 from jobs.handlers import GIVE_UP, HANDLERS, Handler
@@ -236,6 +237,7 @@ def _drain() -> Drain:
         platforms=served,
         vault=wiring.vault(settings),
         base_url=settings.base_url,
+        post=Post.of(settings),
     )
     clear = bell.clear if settings.kinds is None else (lambda: None)  # a ring may be for kinds that another worker serves
     return Drain(site, settings.threads, clear_bell=clear, ring=bell.ring, kinds=settings.kinds)

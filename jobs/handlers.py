@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 from sqlalchemy.orm import Session
 
 from connector.models import Kind
-from jobs import credit, inbox, mirror, money, shops
+from jobs import credit, inbox, mail, mirror, money, shops
 from jobs.site import Site
 
 Handler: TypeAlias = Callable[[Site, uuid.UUID], None]
@@ -24,6 +24,7 @@ HANDLERS: Final[Mapping[str, Handler]] = MappingProxyType(
     {
         Kind.SETTLE.value: money.settle,
         Kind.MIRROR.value: mirror.show,
+        Kind.MAIL.value: mail.hand_over,
         Kind.REISSUE.value: credit.follow,
         Kind.REFRESH.value: inbox.refresh,
         Kind.POLL.value: shops.poll,

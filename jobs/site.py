@@ -8,6 +8,7 @@ from datetime import timedelta
 
 from connector.db import Database, boot_clock
 from connector.domain.platform import Platform, Store
+from connector.mail import Post
 from connector.secrets import Vault
 from connector.services.refunds import MARGIN, WINDOW
 from connector.services.shops import ShopKeys
@@ -21,7 +22,8 @@ class Impatient(ValueError):
 class Site:
     """One process' workplace. Tests give it their own database, stores and stopwatch; nothing is patched.
 
-    `base_url` is our own address, which deliveries come to; without one nobody looks after them.
+    `base_url` is our own address, which deliveries come to; without one nobody looks after them. `post` is the mail server; without
+    one no mail is sent.
     """
 
     db: Database
@@ -30,6 +32,7 @@ class Site:
     platforms: Mapping[str, Platform] = field(default_factory=dict)
     vault: Vault | None = None
     base_url: str = ""
+    post: Post | None = None
 
     def store(self, shop: ShopKeys) -> Store:
         """The shop's store, once its patience is long enough for money. Raises `Impatient`."""

@@ -26,6 +26,7 @@ from connector.models import Kind, MoneyKind, Resolution, Rma
 from connector.secrets import Vault
 from connector.services import (
     limits,
+    mails,
     mirroring,
     orders,
     outbox,
@@ -38,9 +39,11 @@ from connector.services import (
     store_credit,
     timeline,
 )
+from connector.services.mails import Event
 from connector.services.shops import keys_of
 
-CLOSING: Final = frozenset({Move.DECLINE, Move.CANCEL, Move.EXPIRE})
+_CLOSED: Final[Mapping[Move, Event]] = {Move.DECLINE: Event.DECLINED, Move.CANCEL: Event.CANCELLED, Move.EXPIRE: Event.EXPIRED}
+CLOSING: Final = frozenset(_CLOSED)
 
 
 class QuoteChanged(Exception):
@@ -119,6 +122,7 @@ def close(session: Session, rma_id: uuid.UUID, by: Move, *, who: str, now: datet
     if by not in CLOSING:
         raise IllegalMove(rma.state, by)
     rmas.move(session, rma, by, who=who, now=now, why=why)
+    mails.about(session, _CLOSED[by], rma.id, shop=rma.shop_id, now=now)
     outbox.put(session, Kind.MIRROR, rma.id, shop=rma.shop_id, now=now)
 
 
@@ -134,6 +138,7 @@ def receive(session: Session, rma_id: uuid.UUID, arrived: Mapping[LineRef, int],
     _each(
         session, rma, [Judged(ref, Disposition.RECEIVED, count) for ref, count in sorted(arrived.items()) if count], was=Disposition.AWAITED
     )
+    mails.about(session, Event.RECEIVED, rma.id, shop=rma.shop_id, now=now)
 
 
 def inspect(session: Session, rma_id: uuid.UUID, judged: Sequence[Judged], *, who: str, now: datetime) -> None:

@@ -11,11 +11,24 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Final, TypeAlias
 
-from sqlalchemy import delete, not_, or_, select, update
+from sqlalchemy import case, delete, not_, or_, select, update
 from sqlalchemy.orm import Session
 
 from connector import db
-from connector.models import ContactRow, Entry, EntryText, HintRow, Install, Refund, Rma, ShopStatus
+from connector.models import (
+    ContactRow,
+    Entry,
+    EntryText,
+    HintRow,
+    Install,
+    Mail,
+    MailState,
+    Refund,
+    Rma,
+    ShopStatus,
+    StaffLink,
+    StaffMember,
+)
 from connector.services import shops, timeline
 from connector.services.shops import REINSTALL_WITHIN
 
@@ -79,4 +92,18 @@ def _words(session: Session, shop: uuid.UUID, _now: datetime) -> int:
     return db.changed(session, update(Refund).where(Refund.id.in_(some)).values(words=None).execution_options(synchronize_session=False))
 
 
-_PERSONS: Final[Sequence[_Erase]] = (_contacts, _texts, _words)
+def _letters(session: Session, shop: uuid.UUID, _now: datetime) -> int:
+    """Whom a message was to, and what the mail server said; one that still waits has nobody to go to."""
+    some = select(Mail.id).where(Mail.shop_id == shop, or_(Mail.sealed.is_not(None), Mail.words.is_not(None))).limit(BATCH)
+    waiting = Mail.state.in_((MailState.WAITING, MailState.MARKED))
+    values = {"sealed": None, "words": None, "state": case((waiting, MailState.DROPPED), else_=Mail.state)}
+    return db.changed(session, update(Mail).where(Mail.id.in_(some)).values(values).execution_options(synchronize_session=False))
+
+
+def _staff(session: Session, shop: uuid.UUID, _now: datetime) -> int:
+    some = select(StaffMember.id).where(StaffMember.shop_id == shop).limit(BATCH)
+    session.execute(delete(StaffLink).where(StaffLink.staff_id.in_(some)).execution_options(synchronize_session=False))
+    return db.changed(session, delete(StaffMember).where(StaffMember.id.in_(some)).execution_options(synchronize_session=False))
+
+
+_PERSONS: Final[Sequence[_Erase]] = (_contacts, _texts, _words, _letters, _staff)

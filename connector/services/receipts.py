@@ -19,8 +19,9 @@ from connector.domain.money import Money
 from connector.domain.orders import Order, OrderRef, RefundRef
 from connector.domain.platform import CreditOrder, Receipt
 from connector.domain.rma import OPEN, MoneyMove, MoneyState, Move, money_after, open_to
-from connector.models import Alarm, AlarmKind, Kind, ReceiptRow, Refund, Resolution, Rma, Shop
-from connector.services import limits, orders, outbox, refunds, rmas, store_credit, timeline
+from connector.models import Alarm, AlarmKind, Kind, MoneyKind, ReceiptRow, Refund, Resolution, Rma, Shop
+from connector.services import limits, mails, orders, outbox, refunds, rmas, store_credit, timeline
+from connector.services.mails import Event
 
 MACHINE: Final = "machine"  # who records what a platform told
 UNNAMED: Final = "unnamed:"  # with the row's id: the reference of a payment that its platform does not name
@@ -71,7 +72,16 @@ def settle(session: Session, row_id: uuid.UUID, receipt: Receipt, *, attempt: in
         store_credit.issued(session, row, told, receipt, now=now)
     timeline.record(session, "money.settled", shop=row.shop_id, rma=resolution.rma_id, who=who, at=now, for_shopper=True, facts=facts)
     outbox.put(session, Kind.MIRROR, resolution.rma_id, shop=row.shop_id, now=now)
+    _tell(session, row, resolution.rma_id, now=now)
     return True
+
+
+def _tell(session: Session, row: Refund, rma: uuid.UUID, *, now: datetime) -> None:
+    """Write to the shopper, unless their shop does so for a refund of its own accord (WooCommerce 10.9: it always does)."""
+    if row.kind is MoneyKind.CREDIT:
+        mails.about(session, Event.CREDITED, rma, shop=row.shop_id, subject=row.id, now=now)
+    elif (session.get_one(Shop, row.shop_id).facts or {}).get("tells_of_refunds") != "yes":
+        mails.about(session, Event.REFUNDED, rma, shop=row.shop_id, subject=row.id, now=now)
 
 
 def _typed(session: Session, row: Refund) -> bool:

@@ -19,7 +19,8 @@ from connector.domain.policy import Claim, Decision, Outcome, Resolution, decide
 from connector.domain.rma import Disposition, Move, RmaState
 from connector.models import ContactRow, Kind, Rma, RmaLine, Units
 from connector.secrets import Vault
-from connector.services import mirroring, orders, outbox, policies, rmas, timeline
+from connector.services import mails, mirroring, orders, outbox, policies, rmas, timeline
+from connector.services.mails import Event
 from connector.services.shops import ShopKeys
 
 _LONGEST_WORD: Final = 64  # characters of a reason's or a condition's code
@@ -67,10 +68,7 @@ def request_return(
     if any(len(word) > _LONGEST_WORD or not word.isprintable() for claim in claims for word in (claim.reason, claim.condition)):
         raise ValueError("a reason and a condition are codes of the policy")
     orders.lock(session, shop.id, order.ref)
-    sent_before = select(Rma).where(Rma.shop_id == shop.id, Rma.form_token == form_token)
-    if (already := session.execute(sent_before).scalar_one_or_none()) is not None:
-        if already.order_ref != order.ref:
-            raise FormUsed
+    if (already := _made_by(session, shop.id, form_token, order)) is not None:
         return already
     if read_began is not None:
         mirroring.keep(session, shop.id, order, read_began=read_began, vault=vault, now=now)
@@ -82,23 +80,15 @@ def request_return(
         raise NotReturnable(decision)
     if wanted is not None and wanted not in decision.resolutions:
         raise ValueError("the policy does not offer this resolution")
-    rma = _new(session, shop.id, order, policy_id, decision, form_token=form_token, now=now, random_below=random_below)
-    rma.wanted = None if wanted is None else wanted.value
+    rma = _new(session, shop.id, order, policy_id, decision, wanted=wanted, form_token=form_token, now=now, random_below=random_below)
     _add_lines(session, rma, claims)
-    words = vault.encrypt("said", rma.id.hex, said) if said else None
-    session.add(ContactRow(rma_id=rma.id, sealed=vault.encrypt("contact", rma.id.hex, codec.write(contact).decode()), said=words))
-    timeline.record(
-        session,
-        "rma.requested",
-        shop=shop.id,
-        rma=rma.id,
-        who="shopper",
-        at=now,
-        for_shopper=True,
-        facts={"outcome": decision.outcome.value},
-    )
+    _keep_contact(session, rma, contact, said, vault)
+    facts = {"outcome": decision.outcome.value}
+    timeline.record(session, "rma.requested", shop=shop.id, rma=rma.id, who="shopper", at=now, for_shopper=True, facts=facts)
     if decision.outcome is Outcome.ALLOW:
         authorise(session, rma, who="policy", today=today, now=now, expiry_days=policy.expiry_days)
+    else:
+        mails.about(session, Event.REQUESTED, rma.id, shop=shop.id, now=now)
     outbox.put(session, Kind.MIRROR, rma.id, shop=shop.id, now=now)
     return rma
 
@@ -108,6 +98,20 @@ def authorise(session: Session, rma: Rma, *, who: str, today: date, now: datetim
     expires_on = today + timedelta(days=expiry_days)
     rmas.move(session, rma, Move.AUTHORISE, who=who, now=now, expires_on=expires_on.isoformat())
     rma.expires_on = expires_on  # after the move, which may be refused
+    mails.about(session, Event.AUTHORISED, rma.id, shop=rma.shop_id, now=now)
+
+
+def _made_by(session: Session, shop: uuid.UUID, form_token: str, order: Order) -> Rma | None:
+    """The RMA that this form made before. Raises `FormUsed` where that was another order's."""
+    found = session.execute(select(Rma).where(Rma.shop_id == shop, Rma.form_token == form_token)).scalar_one_or_none()
+    if found is not None and found.order_ref != order.ref:
+        raise FormUsed
+    return found
+
+
+def _keep_contact(session: Session, rma: Rma, contact: Contact, said: str, vault: Vault) -> None:
+    sealed = vault.encrypt("contact", rma.id.hex, codec.write(contact).decode())
+    session.add(ContactRow(rma_id=rma.id, sealed=sealed, said=vault.encrypt("said", rma.id.hex, said) if said else None))
 
 
 def _new(
@@ -117,6 +121,7 @@ def _new(
     policy: uuid.UUID,
     decision: Decision,
     *,
+    wanted: Resolution | None,
     form_token: str,
     now: datetime,
     random_below: Callable[[int], int],
@@ -131,6 +136,7 @@ def _new(
         decision=codec.write(decision),
         form_token=form_token,
         requested_at=now,
+        wanted=None if wanted is None else wanted.value,
     )
     session.add(rma)
     session.flush()

@@ -17,12 +17,17 @@ from connector.models import (
     HintRow,
     Install,
     Kind,
+    MailState,
     Refund,
     Rma,
+    Role,
     Shop,
     ShopStatus,
+    StaffLink,
+    StaffMember,
 )
-from connector.services import outbox, privacy, seals, shops, timeline
+from connector.services import mails, outbox, privacy, seals, shops, timeline
+from connector.services.mails import Event
 from connector.services.shops import REINSTALL_WITHIN, keys_of, unseal
 from tests.services.acts import at_once, everything, placed, told, work
 from tests.services.conftest import MakeWorld
@@ -119,7 +124,7 @@ def test_i4_an_uninstalled_shop_has_no_credentials_and_does_nothing_more(lived: 
     with lived.db.transaction() as session:
         assert unseal(lived.vault, keys_of(session, lived.shop.id)) == {}
         claimed = outbox.claim(session, kinds=[kind.value for kind in Kind], limit=99, now=START + 1000 * HOUR)
-    assert {row.kind for row in claimed} == {"redact"}
+    assert {row.kind for row in claimed} == {"mail", "redact"}  # a message to nobody is dropped
     assert told(lived.db)[-1][:2] == ("shop.uninstalled", "owner")
 
 
@@ -225,6 +230,22 @@ def test_i4_w6_after_48_hours_no_person_is_left_and_the_amounts_are(lived: World
         assert after[table] == before[table], table
     assert [row | {"words": None} for row in before["refunds"]] == after["refunds"]
     assert "kim" not in json.dumps(after, default=_shown).lower()
+
+
+def test_i4_w6_nor_are_staff_and_whom_a_message_was_to(lived: World) -> None:
+    with lived.db.transaction() as session:
+        sam = StaffMember(shop_id=lived.shop.id, email_digest="x", email=b"sealed", role=Role.VIEW, invited_at=START, invited_by="owner")
+        session.add(sam)
+        session.flush()
+        session.add(StaffLink(staff_id=sam.id, digest="x", made_at=START))
+        mails.to(session, Event.CODE, {"email": "kim@example.com", "code": "1"}, shop=lived.shop.id, vault=lived.vault, now=START)
+
+    gone_for_good(lived)
+
+    after = everything(lived.db)
+    assert after["staff"] == after["staff_links"] == []
+    assert [row["event"] for row in after["mails"] if row["sealed"] is not None] == []
+    assert [row["state"] for row in after["mails"] if row["event"] == "code"] == [MailState.DROPPED]
 
 
 def _shown(value: object) -> str:
