@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help venv check test coverage schedules demo format lock clean FORCE
+.PHONY: help venv check test coverage schedules demo story format lock clean FORCE
 
 BIN := .venv/bin
 READY := .venv/ready
@@ -11,6 +11,7 @@ WORKERS ?= logical
 ARGS ?=
 SEEDS ?= 500
 DATABASE ?=
+PORT ?=
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -34,8 +35,12 @@ coverage: $(READY) ## Every test, and 100 % of the branches of domain/ and jobs/
 schedules: $(READY) ## Crashes, pauses and races at random (SEEDS=10000 DATABASE=postgresql://…, else a fresh SQLite)
 	$(BIN)/python -m tests.schedules --seeds '$(SEEDS)' $(if $(DATABASE),--database '$(DATABASE)',--jobs 2) $(ARGS)
 
-demo: $(READY) ## One return on a genuine order, told as a story, with a worker killed half-way
-	$(BIN)/retour demo $(ARGS)
+demo: export PORT := $(PORT)
+demo: $(READY) ## All of Retour with a simulated shop, to click through (PORT=9000 moves it; Ctrl-C stops it)
+	@$(BIN)/retour demo $(ARGS)
+
+story: $(READY) ## One return on a genuine order, told as a story, with a worker killed half-way
+	$(BIN)/retour story $(ARGS)
 
 format: $(READY) ## Let ruff put the code in order
 	$(BIN)/ruff format .

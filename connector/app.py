@@ -18,7 +18,7 @@ from connector.bell import Bell
 from connector.config import Settings
 from connector.db import Busy, Database
 from connector.domain.platform import Platform
-from connector.web import desk, doors, errors, install, portal
+from connector.web import desk, doors, errors, install, metrics, portal
 from connector.web.doors import Door
 from connector.web.hosting import Hosting, here
 
@@ -47,6 +47,7 @@ def create_app(settings: Settings, *, database: Database | None = None, platform
     app.register_blueprint(install.bp)
     app.register_blueprint(portal.bp)
     app.register_blueprint(desk.bp)
+    metrics.register(app)
     app.add_url_rule("/healthz", view_func=healthz)
     app.add_url_rule("/readyz", view_func=readyz)
     return app

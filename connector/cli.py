@@ -16,11 +16,11 @@ from typing import ParamSpec, TypeVar
 import click
 from sqlalchemy.exc import DatabaseError
 
-from connector import demo as story
-from connector import logs, operate, policy_text, wiring
+from connector import logs, operate, policy_text, story, wiring
 from connector import migrate as migrations
 from connector.config import Misconfigured, Settings
 from connector.db import Database
+from connector.demo import DemoFailed
 from connector.embedded import Valkey
 from connector.secrets import UnusableKey, new_key
 from connector.services import seals
@@ -44,7 +44,7 @@ def _explained(command: Callable[P, R]) -> Callable[P, R]:
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return command(*args, **kwargs)
-        except (Misconfigured, UnusableKey, story.DemoFailed) as problem:
+        except (Misconfigured, UnusableKey, AlreadyRunning, story.StoryFailed, DemoFailed) as problem:
             raise click.ClickException(str(problem)) from problem
         except DatabaseError as trouble:  # its words may quote an address with a password
             state = getattr(trouble.orig, "sqlstate", None) or type(trouble.orig).__name__
@@ -155,29 +155,47 @@ def check(file: Path) -> None:
     click.echo(f"{file} is fine; its test cases come out.")
 
 
+def _directory(default: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    place = click.Path(file_okay=False, path_type=Path)
+    return click.option("--data", type=place, default=Path(default), show_default=True, help="Where it keeps its files.")
+
+
 @main.command()
-@click.option(
-    "--data",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path(".retour/demo"),
-    show_default=True,
-    help="Where it keeps its files.",
-)
+@_directory(".retour/demo")
 @_explained
 def demo(data: Path) -> None:
+    """Run all of Retour here with a simulated shop and a mailbox to click through. PORT moves it; Ctrl-C stops it; the data stay."""
+    from connector.demo import stage
+
+    with _alone(data):
+        _marked(data)
+        click.echo("Starting; the first time this takes half a minute.")
+        stage.play(data.resolve(), os.environ, click.echo)
+
+
+@main.command("story")
+@_directory(".retour/story")
+@_explained
+def tell(data: Path) -> None:
     """Play one return from the claim to the shop's books, with the worker killed half-way. It empties its directory first."""
     with _alone(data):
-        if data.exists() and any(data.iterdir()) and not (data / _DEMO).exists():
-            raise click.ClickException(f"{data} holds other things than a demo, and a demo begins by emptying its directory; name another")
-        shutil.rmtree(data, ignore_errors=True)
-        data.mkdir(parents=True, mode=0o700)
-        (data / _DEMO).touch()
+        _marked(data, emptied=True)
         logging.basicConfig(filename=data / "demo.log", level=logging.INFO, force=True)
         settings = Settings.from_env({"RETOUR_DATA": str(data), "RETOUR_DEV": "1"})
         click.echo("Retour plays one return, from the shopper's claim to the books of the shop. Nothing leaves this machine.")
         click.echo(f"(SQLite, Valkey, a worker and a clock as processes of their own; files in {data}.)")
         story.play(settings, click.echo)
         click.echo(f"\nThat was one return. Look for yourself: RETOUR_DATA={data} {os.path.relpath(sys.argv[0])} verify")
+
+
+def _marked(data: Path, *, emptied: bool = False) -> None:
+    """Our directory, or nobody's: what is in it otherwise is never touched."""
+    if data.exists() and any(data.iterdir()) and not (data / _DEMO).exists():
+        raise click.ClickException(f"{data} holds other things than a demo; name another directory with --data")
+    if emptied:
+        shutil.rmtree(data, ignore_errors=True)
+    data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    (data / _DEMO).touch()
 
 
 def _migrated(database: Database) -> None:

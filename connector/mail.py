@@ -71,7 +71,7 @@ def render(letter: Letter, *, base_url: str, sender: str) -> EmailMessage:
     message["Message-ID"] = f"<{letter.name}@{sender.rpartition('@')[2]}>"
     message["Auto-Submitted"] = "auto-generated"
     link = _link(letter, base_url)
-    items = [" ".join(filter(None, (f"{item.quantity} ×", item.title, item.variant))) for item in letter.items]
+    items = [f"{item.quantity} × {', '.join(filter(None, (item.title, item.variant)))}" for item in letter.items]
     for pages, kind in ((_TEXT, "txt"), (_HTML, "html")):
         written = pages.get_template(f"mail/letter.{kind}").render(letter=letter, said=_said_by(letter, pages), items=items, link=link)
         if kind == "txt":

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
+from urllib.parse import urlsplit
 
 import click
 from redis.exceptions import RedisError
@@ -63,6 +65,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield _settings(settings)
     wiring.vault(settings)  # raises where the keys cannot be used
     yield _redis(settings)
+    yield _mail(settings)
     database = wiring.database(settings)
     try:
         yield (found := _database(database))
@@ -92,6 +95,21 @@ def _redis(settings: Settings) -> Finding:
         words = "Redis does not answer, which loses nothing: workers then find their work by looking, a little later."
         return Finding(f"{words} `retour run` starts one where REDIS_URL is not set.", aloud=True)
     return Finding("Redis answers")
+
+
+def _mail(settings: Settings) -> Finding:
+    """Whether anybody takes our mail. Its address may hold a password, and is not quoted."""
+    if not settings.smtp_url:
+        return Finding(
+            "mail: SMTP_URL is not set, so no shopper is written to, and staff get their links from `retour staff` alone", aloud=True
+        )
+    parts = urlsplit(settings.smtp_url)
+    port = parts.port or (465 if parts.scheme == "smtps" else 587)
+    try:
+        with socket.create_connection((parts.hostname or "", port), timeout=_PATIENCE):
+            return Finding(f"mail: the server of SMTP_URL answers; mail comes from {settings.mail_from}")
+    except OSError:
+        return Finding("mail: the server of SMTP_URL does not answer", "messages wait for it for three days; correct SMTP_URL, or start it")
 
 
 def _database(database: Database) -> Finding:

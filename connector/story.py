@@ -1,4 +1,4 @@
-"""`retour demo`: one return on a genuine order, from the claim to the shop's books, told as a story.
+"""`retour story`: one return on a genuine order, from the claim to the shop's books, told as a story.
 
 The embedded default runs it: SQLite, a Valkey server, a worker and a clock as processes of their own. Only the shop is simulated;
 its books are a file of its own, so what it paid does not depend on what happens to us. In the middle the worker is killed.
@@ -74,7 +74,7 @@ WORDS: Final[Mapping[tuple[RuleCode, Outcome], str]] = {
 }
 
 
-class DemoFailed(Exception):
+class StoryFailed(Exception):
     """The story did not come out as it must; the message says where."""
 
 
@@ -101,7 +101,7 @@ class Story:
 
 
 @dataclass(slots=True)
-class Demo:
+class Stage:
     """The stage: settings, database, shop."""
 
     settings: Settings
@@ -145,10 +145,10 @@ class Demo:
 
 
 def play(settings: Settings, say: Callable[[str], object]) -> None:
-    """The whole story. Raises `DemoFailed` where it does not come out as it must."""
+    """The whole story. Raises `StoryFailed` where it does not come out as it must."""
     database = wiring.database(settings, ring=Bell(settings.redis_url).ring)
     migrate.to(database)
-    stage = Demo(settings, database, ToyStore(settings.data_dir / "shop-books.db", Proof.NONE), Story(say))
+    stage = Stage(settings, database, ToyStore(settings.data_dir / "shop-books.db", Proof.NONE), Story(say))
     stage.install()
     order = stage.place("order-taxed-coupon-variation")
     _order(stage, order)
@@ -159,7 +159,7 @@ def play(settings: Settings, say: Callable[[str], object]) -> None:
     _timeline(stage)
 
 
-def _order(stage: Demo, order: Order) -> None:
+def _order(stage: Stage, order: Order) -> None:
     story = stage.story
     story.chapter("The order")
     story.tell(f"A genuine WooCommerce order, no. {order.number}: a coupon, two tax rates (one upon the other), taxed shipping.")
@@ -172,7 +172,7 @@ def _order(stage: Demo, order: Order) -> None:
     story.row("Paid by card", stage.money(order.total, order.currency))
 
 
-def _claim(stage: Demo, order: Order, units: Mapping[str, int]) -> uuid.UUID:
+def _claim(stage: Stage, order: Order, units: Mapping[str, int]) -> uuid.UUID:
     story = stage.story
     story.chapter("The claim, the decision, and why")
     named = {line.id: line.product.title for line in order.lines}
@@ -218,7 +218,7 @@ def _because(finding: Finding, currency: str) -> str:
     return template.format_map(facts) if template else ""
 
 
-def _parcel(stage: Demo, rma: uuid.UUID) -> None:
+def _parcel(stage: Stage, rma: uuid.UUID) -> None:
     story = stage.story
     story.chapter("The parcel")
     with stage.db.transaction() as session:
@@ -233,7 +233,7 @@ def _parcel(stage: Demo, rma: uuid.UUID) -> None:
     story.tell("The dock counts 3 units and looks at each: one tote and the tee go back on the shelf, one tote has a stain.")
 
 
-def _refund(stage: Demo, rma: uuid.UUID, order: Order) -> uuid.UUID:
+def _refund(stage: Stage, rma: uuid.UUID, order: Order) -> uuid.UUID:
     story = stage.story
     story.chapter("What it pays, to the cent")
     began, fresh = stage.read(order)
@@ -266,7 +266,7 @@ def _refund(stage: Demo, rma: uuid.UUID, order: Order) -> uuid.UUID:
     return row
 
 
-def _tell_quote(stage: Demo, quote: Quote, order: Order) -> None:
+def _tell_quote(stage: Stage, quote: Quote, order: Order) -> None:
     """Every step of the arithmetic, with names in place of references."""
     names = {f"line:{line.id}": line.product.title for line in order.lines} | {
         "tax 1": "GST",
@@ -282,7 +282,7 @@ def _tell_quote(stage: Demo, quote: Quote, order: Order) -> None:
     stage.story.row("The shopper gets", stage.money(quote.total, quote.currency))
 
 
-def _books(stage: Demo, order: Order, row: uuid.UUID) -> None:
+def _books(stage: Stage, order: Order, row: uuid.UUID) -> None:
     story = stage.story
     story.chapter("The books of the shop")
     payments = stage.toy.payments(order.ref)
@@ -293,14 +293,14 @@ def _books(stage: Demo, order: Order, row: uuid.UUID) -> None:
     with stage.db.reading() as session:
         ours = session.get_one(Refund, row)
     if len(payments) != 1 or ours.platform_reference != payments[0].reference or ours.minor != payments[0].told.amount.minor:
-        raise DemoFailed(f"the shop's books show {len(payments)} payments; ours say {ours.platform_reference}")
+        raise StoryFailed(f"the shop's books show {len(payments)} payments; ours say {ours.platform_reference}")
     left = stage.toy.order(order.ref)
     story.tell(f"One payment, although the worker died after it was made. Our books say the same: {ours.platform_reference}.")
     back, kept = stage.money(left.refunded, left.currency), stage.money(left.kept, left.currency)
     story.tell(f"The order shows {back} given back and {kept} withheld as fees.")
 
 
-def _timeline(stage: Demo) -> None:
+def _timeline(stage: Stage) -> None:
     story = stage.story
     story.chapter("The timeline, verified")
     with stage.db.reading() as session:
@@ -309,7 +309,7 @@ def _timeline(stage: Demo) -> None:
         verdicts = list(seals.verify(session, stage.settings.seal_key.encode()))
     for verdict in verdicts:
         if verdict.faults or verdict.unsealed:
-            raise DemoFailed(f"the timeline does not verify: {verdict}")
+            raise StoryFailed(f"the timeline does not verify: {verdict}")
         story.tell(f"Sealed up to entry {verdict.sealed} ({verdict.last[:16]}...): nothing was changed, left out or put in.")
 
 
@@ -322,12 +322,12 @@ def _background(settings: Settings, environ: Mapping[str, str]) -> Iterator[Supe
         yield supervisor
 
 
-def _state(stage: Demo, row: uuid.UUID) -> MoneyState:
+def _state(stage: Stage, row: uuid.UUID) -> MoneyState:
     with stage.db.reading() as session:
         return session.get_one(Refund, row).state
 
 
-def _waiting(stage: Demo) -> bool:
+def _waiting(stage: Stage) -> bool:
     with stage.db.reading() as session:
         return bool(seals.waiting(session))
 
@@ -336,5 +336,5 @@ def _until(what: str, done: Callable[[], bool]) -> None:
     until = time.monotonic() + _PATIENCE
     while not done():
         if time.monotonic() > until:
-            raise DemoFailed(f"waited {_PATIENCE:.0f} s for {what}")
+            raise StoryFailed(f"waited {_PATIENCE:.0f} s for {what}")
         time.sleep(0.2)

@@ -25,7 +25,7 @@ def hand_over(site: Site, mail_id: uuid.UUID) -> None:
     """
     if site.post is None or site.vault is None:
         with site.db.transaction() as session:
-            mails.drop(session, mail_id, words="no_server", now=site.db.now(session))
+            mails.drop(session, mail_id, words="no_server")
         return
     with site.db.transaction() as session:
         letter = mails.mark(session, mail_id, vault=site.vault, now=site.db.now(session))

@@ -21,11 +21,11 @@ def retour(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.timeout(300)
-def test_the_demo_tells_one_return_from_the_claim_to_the_books_and_its_timeline_verifies(tmp_path: Path) -> None:
+def test_the_story_tells_one_return_from_the_claim_to_the_books_and_its_timeline_verifies(tmp_path: Path) -> None:
     """The main job on the embedded default: SQLite, Valkey, a worker that is really killed, and a shop that paid once."""
     data = tmp_path / "demo"
 
-    told = retour("demo", "--data", str(data))
+    told = retour("story", "--data", str(data))
 
     assert told.returncode == 0, told.stdout + told.stderr
     assert "is killed (kill -9" in told.stdout
@@ -40,7 +40,7 @@ def test_the_demo_tells_one_return_from_the_claim_to_the_books_and_its_timeline_
 @pytest.mark.timeout(300)
 def test_verify_names_what_was_changed_behind_its_back_and_exits_with_1(tmp_path: Path) -> None:
     data = tmp_path / "demo"
-    assert retour("demo", "--data", str(data)).returncode == 0
+    assert retour("story", "--data", str(data)).returncode == 0
     settings = Settings.from_env({"RETOUR_DATA": str(data), "RETOUR_DEV": "1"})
     with wiring.database(settings).transaction() as session:
         session.execute(text("DROP TRIGGER append_only_timeline_update"))
@@ -56,8 +56,8 @@ def test_migrate_says_what_it_did_and_can_be_repeated(tmp_path: Path) -> None:
     first = retour("migrate", RETOUR_DATA=str(tmp_path))
     second = retour("migrate", RETOUR_DATA=str(tmp_path))
 
-    assert first.stdout == "The database is at 0002 (it was at nothing).\n"
-    assert second.stdout == "The database is at 0002 already.\n"
+    assert first.stdout == "The database is at 0003 (it was at nothing).\n"
+    assert second.stdout == "The database is at 0003 already.\n"
 
 
 def test_an_unmigrated_database_is_left_alone_and_the_command_to_run_is_named(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_an_unmigrated_database_is_left_alone_and_the_command_to_run_is_named(tm
         told = retour(command, RETOUR_DATA=str(tmp_path / command))
 
         assert told.returncode == 1
-        assert told.stderr == "Error: the database is at nothing and this code wants 0002: run `retour migrate` first\n"
+        assert told.stderr == "Error: the database is at nothing and this code wants 0003: run `retour migrate` first\n"
 
 
 @pytest.mark.timeout(120)

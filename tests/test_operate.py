@@ -212,12 +212,13 @@ def test_a_fresh_installation_is_well_and_says_what_comes_next(desk: Desk) -> No
     code, lines = desk.doctor()
 
     assert code == 0
-    assert [line[:2] for line in lines] == [" !", " !", "ok", "ok", "ok"]
+    assert [line[:2] for line in lines] == [" !", " !", " !", "ok", "ok", "ok"]
     assert "DEVELOPMENT at http://127.0.0.1:8000" in lines[0]
     assert "Unset RETOUR_DEV" in lines[0]
     assert "Redis does not answer, which loses nothing" in lines[1]
-    assert lines[2] == f"ok database: {desk.database.dialect} {where(desk)}, at {migrate.newest()}"
-    assert lines[3:] == [
+    assert "SMTP_URL is not set" in lines[2]
+    assert lines[3] == f"ok database: {desk.database.dialect} {where(desk)}, at {migrate.newest()}"
+    assert lines[4:] == [
         "ok work: nothing is to be done",
         "ok shops: none is connected; `retour shop connect` or /install/woocommerce connects one",
     ]

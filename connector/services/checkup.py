@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
+from typing import Any
 
 from sqlalchemy import and_, case, func, or_, select
 from sqlalchemy.orm import Session
 
-from connector.models import Alarm, OutboxRow, Shop, ShopStatus, Sync
+from connector.domain.rma import RESERVES
+from connector.models import Alarm, AlarmKind, Mail, MailState, OutboxRow, Refund, Shop, ShopStatus, Sync
 from connector.services import inbox, outbox
 from connector.services.inbox import Waiting
 
@@ -66,6 +69,27 @@ def work(session: Session, *, now: datetime) -> Sequence[Work]:
     oldest = func.min(open_rows.c.available_at).filter(open_rows.c.state == "due")
     query = select(open_rows.c.kind, *counts, failing, parked, oldest).group_by(open_rows.c.kind).order_by(open_rows.c.kind)
     return [Work(*row) for row in session.execute(query)]
+
+
+def counts(session: Session) -> Mapping[str, Mapping[str, int]]:
+    """How many rows there are of what an operator watches, by state: shops, open alarms, money and mail on its way, deliveries."""
+    money = select(Refund.state, func.count()).where(Refund.state.in_(RESERVES)).group_by(Refund.state)
+    mail = select(Mail.state, func.count()).where(Mail.state.in_((MailState.WAITING, MailState.MARKED))).group_by(Mail.state)
+    alarms = select(Alarm.kind, func.count()).where(Alarm.cleared_at.is_(None)).group_by(Alarm.kind)
+    stand = select(Shop.status, func.count()).group_by(Shop.status)
+    waiting = inbox.waiting(session).values()
+    return {
+        "money": _filled(RESERVES, session.execute(money)),
+        "mails": _filled((MailState.WAITING, MailState.MARKED), session.execute(mail)),
+        "alarms": _filled(AlarmKind, session.execute(alarms)),
+        "shops": _filled(ShopStatus, session.execute(stand)),
+        "deliveries": {"waiting": sum(one.pending + one.taken for one in waiting), "poisoned": sum(one.poisoned for one in waiting)},
+    }
+
+
+def _filled(states: Iterable[StrEnum], found: Iterable[Any]) -> Mapping[str, int]:
+    """Zero is said too."""
+    return {state.value: 0 for state in sorted(states)} | {row[0].value: row[1] for row in found}
 
 
 def shops(session: Session) -> Sequence[ShopStanding]:

@@ -18,7 +18,7 @@ from connector.domain.orders import Order, OrderRef, Product
 from connector.domain.platform import Contact, CreditOrder
 from connector.models import ContactRow, Entry, EntryText, Mail, Refund, Rma, Shop, ShopStatus
 from connector.secrets import Unreadable, Vault
-from connector.services import links, orders, rmas
+from connector.services import links, orders, rmas, shops
 
 
 class Event(StrEnum):
@@ -90,7 +90,7 @@ def letter(session: Session, mail: Mail, *, vault: Vault, now: datetime) -> Lett
         at=mail.made_at,
         attempt=mail.attempt + 1,
         email=email,
-        shop=shop.domain,
+        shop=shops.called(shop),
         handle=shop.handle,
         code=sealed.get("code", ""),
         secret=secret,

@@ -89,11 +89,11 @@ def refused(session: Session, mail_id: uuid.UUID, attempt: int, *, words: str, n
         _closed(session, mail, MailState.REFUSED, words=words, now=now)
 
 
-def drop(session: Session, mail_id: uuid.UUID, *, words: str, now: datetime) -> None:
-    """Nobody can hand it over here, such as where no mail server is configured."""
+def drop(session: Session, mail_id: uuid.UUID, *, words: str) -> None:
+    """Nobody can hand it over here, such as where no mail server is configured: the doctor says that, not each timeline."""
     mail = session.get_one(Mail, mail_id)
     if mail.state is MailState.WAITING:
-        _closed(session, mail, MailState.DROPPED, words=words, now=now)
+        mail.state, mail.sealed, mail.words = MailState.DROPPED, None, words
 
 
 def _closed(session: Session, mail: Mail, state: MailState, *, words: str | None, now: datetime) -> None:

@@ -88,6 +88,11 @@ def at(session: Session, handle: str) -> Shop | None:
     return session.execute(select(Shop).where(Shop.handle == handle)).scalar_one_or_none()
 
 
+def called(shop: Shop) -> str:
+    """What a shop calls itself, as its last probe found it; else its address."""
+    return (shop.facts or {}).get("name", "") or shop.domain
+
+
 def _free_handle(session: Session, domain: str) -> str:
     """The domain as it may stand in an address; told apart from another shop's where two come to the same."""
     plain = re.sub(r"[^a-z0-9]+", "-", domain.lower().removeprefix("www.")).strip("-")[:60].strip("-") or "shop"

@@ -31,10 +31,16 @@ def article(site: Site, name: str, quantity: int, net: Decimal, *, product: int 
         "meta": [_meta(site, key, value) | {"display_key": key.capitalize()} for key, value in attributes.items()],
         "sku": kept["sku"] if kept else None,
         "global_unique_id": "" if kept else None,
-        "image": {"id": 0 if variation or not kept else "", "src": ""},
+        "image": _image(site, kept, variation),
         "parent_name": parent["name"] if parent else None,
         "taxable": taxed,
     }
+
+
+def _image(site: Site, kept: Thing | None, variation: int) -> Thing:
+    if kept is not None and kept.get("image"):
+        return {"id": kept["id"], "src": f"{site.url}{kept['image']}"}
+    return {"id": 0 if variation or kept is None else "", "src": ""}
 
 
 def shipping(site: Site, net: str, title: str = "Flat rate", method: str = "flat_rate") -> Thing:

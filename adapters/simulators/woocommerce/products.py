@@ -20,6 +20,7 @@ class Article(TypedDict, total=False):
     parent: int
     taxed: bool
     attributes: Mapping[str, str]
+    image: str  # a path of the shop
 
 
 def make(site: Site, name: str, price: str, how: Article | None = None, *, ref: int | None = None) -> Thing:
@@ -28,7 +29,7 @@ def make(site: Site, name: str, price: str, how: Article | None = None, *, ref: 
     ref = site.shelves.next("post") if ref is None else ref
     product: Thing = {"id": ref, "name": name, "sku": how.get("sku") or f"SKU-{ref}", "price": price, "stock": how.get("stock", _STOCK)}
     product |= {"parent": how.get("parent", 0), "taxable": how.get("taxed", True), "attributes": dict(how.get("attributes", {}))}
-    product |= {"created": site.now(), "status": "publish"}
+    product |= {"created": site.now(), "status": "publish", "image": how.get("image", "")}
     site.shelves.put("product", product, name=name, parent=product["parent"])
     return product
 

@@ -1,0 +1,34 @@
+"""A few pages for one person on this machine."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Any, Self
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+class Pages:
+    """Serves an application on loopback as long as the block lasts."""
+
+    def __init__(self, app: Callable[[dict[str, Any], Any], Iterable[bytes]], port: int) -> None:
+        """Listens at once. Raises `OSError` where the port is taken."""
+        self._server: WSGIServer = make_server("127.0.0.1", port, app, handler_class=_Quiet)
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """End."""
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
