@@ -19,6 +19,7 @@ from connector.services import policies
 
 _PATIENCE: Final = 60  # seconds for each page
 _WHO: Final = "merchant"
+HANDLE: Final = "atelier-nord"
 
 POLICY: Final = """\
 # The demo's policy. `retour policy check FILE` reads one of your own.
@@ -98,9 +99,12 @@ def connected(database: Database) -> Shop | None:
         return session.execute(select(Shop).where(Shop.status == ShopStatus.ACTIVE).limit(1)).scalar_one_or_none()
 
 
-def publish(database: Database, shop: Shop) -> None:
-    """The demo's policy, in force from the day on which the default one is."""
+def settle_in(database: Database, shop: Shop) -> Shop:
+    """Publish the demo's policy, in force from the day on which the default one is, and give the pages a name that reads well."""
     with database.transaction() as session:
         now = database.now(session)
         day = now.astimezone(ZoneInfo(shop.time_zone)).date()
         policies.publish(session, shop.id, POLICY, effective_from=day, who=_WHO, now=now)
+        named = session.get_one(Shop, shop.id)
+        named.handle = HANDLE
+        return named

@@ -20,8 +20,9 @@ from connector.db import Database
 from connector.demo import DemoFailed, merchant, ports, wares
 from connector.demo.ports import Ports
 from connector.embedded import Valkey
-from connector.models import OrderRow, Shop
+from connector.models import OrderRow, Role, Shop
 from connector.secrets import Vault
+from connector.services import staff
 from connector.signals import StopSignals
 from connector.supervisor import Child, Supervisor
 
@@ -122,14 +123,18 @@ def _open(stage: Stage) -> str:
         shop = merchant.connected(stage.database)
         if shop is None:
             raise DemoFailed("the shop was approved, and is not connected")
-        merchant.publish(stage.database, shop)
+        shop = merchant.settle_in(stage.database, shop)
     stage.until("the orders", lambda: _orders(stage.database) >= len(wares.SALES))
     return _link(stage, shop)
 
 
 def _link(stage: Stage, shop: Shop) -> str:
     """Where the merchant signs in, once."""
-    return stage.settings.base_url + links.desk(shop.handle or "")
+    with stage.database.transaction() as session:
+        now = stage.database.now(session)
+        sam = staff.invite(session, shop.id, _STAFF, Role.SETTINGS, by="demo", vault=stage.vault, now=now)
+        secret = staff.link(session, sam.id, vault=stage.vault, now=now)
+    return stage.settings.base_url + links.sign_in(shop.handle or "", secret)
 
 
 def _orders(database: Database) -> int:
