@@ -14,7 +14,7 @@ from connector import wiring
 from connector.bell import Bell
 from connector.config import Settings
 from connector.db import Database
-from connector.services import inbox, outbox, privacy, seals, syncing
+from connector.services import budgets, inbox, lookup, outbox, privacy, seals, syncing
 from connector.signals import StopSignals
 from jobs.handlers import HANDLERS
 
@@ -51,6 +51,8 @@ class Clock:
             outbox.forget(session, before=self.db.now(session) - KEPT)
             inbox.forget_poisoned(session, before=self.db.now(session) - inbox.KEPT)
             privacy.forget_installs(session, before=self.db.now(session) - INSTALLS_KEPT)
+            budgets.forget(session, before=self.db.now(session) - budgets.KEPT)
+            lookup.forget(session, before=self.db.now(session) - lookup.CODES_KEPT)
         if untold:
             with self.db.transaction() as session:
                 syncing.due(session, now=self.db.now(session))

@@ -96,7 +96,7 @@ class StaffMember(Base):
 
 
 class StaffLink(Base):
-    """A link that signs one member of staff in, once."""
+    """A link that signs one member of staff in, once; used, it stands for the visit that it began, until that is over."""
 
     __tablename__ = "staff_links"
     __table_args__ = (UniqueConstraint("digest", name="one_per_digest"), Index("ix_staff_links_made_at", "made_at"))
@@ -106,3 +106,4 @@ class StaffLink(Base):
     digest: Mapped[str]
     made_at: Mapped[datetime]
     used_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]  # signed out, or removed

@@ -21,6 +21,8 @@ class Rma(Base):
         UniqueConstraint("shop_id", "form_token", name="one_per_form"),
         ForeignKeyConstraint(["shop_id", "order_ref"], ["orders.shop_id", "orders.ref"]),
         Index("ix_rmas_of_order", "shop_id", "order_ref"),
+        Index("ix_rmas_by_state", "shop_id", "state", "requested_at", "id"),
+        Index("ix_rmas_by_age", "shop_id", "requested_at", "id"),
     )
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)

@@ -88,7 +88,7 @@ def at(session: Session, handle: str) -> Shop | None:
     return session.execute(select(Shop).where(Shop.handle == handle)).scalar_one_or_none()
 
 
-def called(shop: Shop) -> str:
+def called(shop: Shop | ShopKeys) -> str:
     """What a shop calls itself, as its last probe found it; else its address."""
     return (shop.facts or {}).get("name", "") or shop.domain
 

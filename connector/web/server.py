@@ -84,6 +84,7 @@ class Server:
             max_request_body_size=LARGEST_BODY,
             max_request_header_size=64 * 1024,
             ident=None,
+            clear_untrusted_proxy_headers=False,  # who wrote X-Forwarded-For, and whether it is believed, `guards` knows
         )
         assert isinstance(server, TcpWSGIServer)  # noqa: S101 - typing only
         server.channel_class = _Channel

@@ -18,6 +18,8 @@ def upgrade() -> None:
     op.add_column("shops", sa.Column("handle", sa.String(), nullable=True))
     op.create_index("uq_shops_handle", "shops", ["handle"], unique=True)
     op.add_column("rmas", sa.Column("wanted", sa.String(), nullable=True))
+    op.create_index("ix_rmas_by_state", "rmas", ["shop_id", "state", "requested_at", "id"], unique=False)
+    op.create_index("ix_rmas_by_age", "rmas", ["shop_id", "requested_at", "id"], unique=False)
     op.add_column("contacts", sa.Column("said", sa.LargeBinary(), nullable=True))
     _links()
     _guests()
@@ -30,6 +32,8 @@ def downgrade() -> None:
     for table in ("mails", "staff_links", "staff", "mailed_codes", "budgets", "links"):
         op.drop_table(table)
     op.drop_column("contacts", "said")
+    for name in ("ix_rmas_by_age", "ix_rmas_by_state"):
+        op.drop_index(name, table_name="rmas")
     op.drop_column("rmas", "wanted")
     op.drop_index("uq_shops_handle", table_name="shops")
     op.drop_column("shops", "handle")
@@ -100,6 +104,7 @@ def _staff() -> None:
         sa.Column("digest", sa.String(), nullable=False),
         sa.Column("made_at", _TIME, nullable=False),
         sa.Column("used_at", _TIME, nullable=True),
+        sa.Column("ended_at", _TIME, nullable=True),
         sa.ForeignKeyConstraint(["staff_id"], ["staff.id"], name=op.f("fk_staff_links_staff_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_staff_links")),
         sa.UniqueConstraint("digest", name=op.f("uq_staff_links_one_per_digest")),
