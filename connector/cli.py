@@ -16,7 +16,7 @@ from typing import ParamSpec, TypeVar
 import click
 from sqlalchemy.exc import DatabaseError
 
-from connector import logs, operate, policy_text, story, wiring
+from connector import logs, operate, policy_text, staffing, story, wiring
 from connector import migrate as migrations
 from connector.config import Misconfigured, Settings
 from connector.db import Database
@@ -227,6 +227,7 @@ def _take_in(command: click.Command) -> None:
 
 _take_in(operate.doctor)
 _take_in(operate.shop)
+_take_in(staffing.group)
 
 if __name__ == "__main__":
     main()

@@ -126,7 +126,7 @@ def stock(shop: WooShop, now: datetime) -> None:
         parent = shop.stock_up(ware.title, ware.price, sku=ware.sku, image=picture(ware.sku))
         articles[ware.sku, ""] = parent, 0
         for variant in ware.variants:
-            name, sku = f"{ware.title} - {variant}", f"{ware.sku}-{variant.split(',')[0].upper()}{variant[-1:]}"
+            name, sku = f"{ware.title} - {variant}", f"{ware.sku}-{'-'.join(variant.upper().split(', '))}"
             child = shop.stock_up(name, ware.price, sku=sku, parent=parent, image=picture(ware.sku))
             articles[ware.sku, variant] = parent, child
     shop.add_coupon("welcome10", "10", discount_type="percent")

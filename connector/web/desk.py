@@ -4,4 +4,8 @@ from __future__ import annotations
 
 from flask import Blueprint
 
+from connector.web import desk_act, desk_enter, desk_money, desk_queue, desk_resolve
+
 bp = Blueprint("desk", __name__, url_prefix="/desk/<handle>")
+for part in (desk_enter, desk_queue, desk_money, desk_act, desk_resolve):
+    bp.register_blueprint(part.bp)
