@@ -27,6 +27,7 @@ from connector.services import seals
 from connector.supervisor import AlreadyRunning, Child, Supervisor
 
 _DEMO = "demo"  # the file that says that a directory is a demo's
+_CHILDREN = {"web": ("connector.web.server",), "worker": ("jobs", "worker"), "clock": ("jobs", "clock")}  # as in the Procfile
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -107,12 +108,15 @@ def _seal(text: str) -> tuple[int, bytes]:
 @main.command()
 @_explained
 def run() -> None:
-    """Run a worker and a clock here until told to stop, with an embedded Valkey unless REDIS_URL names another server."""
+    """Run the pages, a worker and a clock here until told to stop, with a Valkey of their own unless REDIS_URL names another server."""
+    from connector.web import server
+
     settings = Settings.from_env()
-    wiring.vault(settings)  # else the workers would say so, again and again
+    wiring.vault(settings)  # else the children would say so, again and again
+    server.address(os.environ, dev=settings.dev)
     _migrated(wiring.database(settings))
     logs.to_stderr(os.environ.get("RETOUR_LOG", "info"))
-    children = [Child(name, [sys.executable, "-m", "jobs", name]) for name in ("worker", "clock")]
+    children = [Child(name, [sys.executable, "-m", *module]) for name, module in _CHILDREN.items()]
     environ = dict(os.environ)
     if not os.environ.get("REDIS_URL"):
         valkey = Valkey(settings.data_dir)
