@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help venv check test coverage schedules demo format lock clean FORCE
+.PHONY: help venv check test coverage schedules bench demo format lock clean FORCE
 
 BIN := .venv/bin
 READY := .venv/ready
@@ -33,6 +33,9 @@ coverage: $(READY) ## Every test, and 100 % of the branches of domain/ and jobs/
 
 schedules: $(READY) ## Crashes, pauses and races at random (SEEDS=10000 DATABASE=postgresql://…, else a fresh SQLite)
 	$(BIN)/python -m tests.schedules --seeds '$(SEEDS)' $(if $(DATABASE),--database '$(DATABASE)',--jobs 2) $(ARGS)
+
+bench: $(READY) ## Measure it on this machine: four minutes, one table (ARGS=--quick for half a minute; see bench/README.md)
+	$(BIN)/python -m bench $(ARGS)
 
 demo: $(READY) ## One return on a genuine order, told as a story, with a worker killed half-way
 	$(BIN)/retour demo $(ARGS)
