@@ -18,7 +18,7 @@ from connector.domain.platform import Rejected, WebhookHealth
 
 PATH: Final = "/webhooks/woocommerce/"
 # There is no topic for refunds; that action's body names the refund, not the order. A permanent deletion sends nothing (10.5).
-TOPICS: Final = ("order.created", "order.updated", "order.deleted", "action.woocommerce_refund_created")
+TOPICS: Final = ("order.created", "order.updated", "order.deleted", "order.restored", "action.woocommerce_refund_created")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from html import unescape
 from typing import Final
 from urllib.parse import urljoin, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -27,6 +28,7 @@ from connector.domain.platform import Throttled
 
 OLDEST: Final = (9, 0)
 _HOPS: Final = 4
+_LONGEST_NAME: Final = 80
 _FRESH: Final = "retour"  # WordPress passes over a parameter that it does not know
 _OWN: Final = "woocommerce_rest_"  # how WooCommerce's own codes begin; a security plugin has others
 _LINK = re.compile(r'<([^<>\s]{1,2000})>\s*;\s*rel="https://api\.w\.org/"')
@@ -66,6 +68,8 @@ def probe(client: Client, credentials: Mapping[str, str], *, dev: bool) -> tuple
         _may_write(there, credentials)
         facts = {
             "url": url,
+            "name": _name(index),
+            "tells_of_refunds": "yes",  # it writes to the shopper about each refund, and REST cannot keep it from that (10.5)
             "auth": "query" if there.by_query else "basic",
             "clock_offset": str(clock_offset),
             **_zone(index),
@@ -321,6 +325,12 @@ def _yes(value: object) -> str:
 def _gateways(client: Client) -> str:
     found = [gateway.text("id") for gateway in _ask(client, "payment_gateways").items() if supports_refunds(gateway)]
     return ",".join(sorted(each for each in found if re.fullmatch(r"[A-Za-z0-9_-]{1,100}", each)))
+
+
+def _name(index: At) -> str:
+    """What the store calls itself; WordPress writes it as HTML."""
+    said = unescape(index.text_or_nothing("name")) if isinstance(index.table().get("name"), str) else ""
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in said).split())[:_LONGEST_NAME]
 
 
 def _zone(index: At) -> dict[str, str]:

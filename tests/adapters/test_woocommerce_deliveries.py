@@ -85,6 +85,7 @@ def test_what_the_webhooks_bring_is_proven_and_is_about_the_order(read: Read, us
     (ref,) = read.place()
     read.shop.refund_in_admin(int(ref), "1.00")
     read.shop.trash(int(ref))
+    read.shop.untrash(int(ref))
     read.shop.scheduler_tick()
 
     came = [as_it_came(raw) for raw in us.requests]

@@ -47,12 +47,15 @@ def test_the_facts_of_a_store_are_what_it_is(trust: Trust) -> None:
     gateways = (Gateway("stripe", "Card", refunds=True), Gateway("old-pay", "Old", refunds=True, enabled=False), Gateway("cod", "Cash"))
     plugins = ("wc-store-credits/v1", "woo-wallet/woo-wallet", "somebody/v1")
     settings = ShopSettings(currency="JPY", decimals=0, prices_include_tax=True, round_at_subtotal=True, gateways=gateways, plugins=plugins)
+    settings = replace(settings, name="Müller &amp;\n S\u00f6hne\u202e")
     with over_tls(trust, replace(settings, path="/winkel", hpos=False, wp_cron=False, time_zone="America/St_Johns")) as read:
         store = read.store(permissions="read_write")
         facts = store.probe()
 
         assert facts == {
             "url": read.url,
+            "name": "Müller & Söhne",
+            "tells_of_refunds": "yes",
             "auth": "basic",
             "clock_offset": facts["clock_offset"],
             "time_zone": "America/St_Johns",

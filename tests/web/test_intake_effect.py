@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import select
 
 from adapters.simulators.woocommerce import WooShop
+from adapters.woocommerce.deliveries import TOPICS
 from adapters.woocommerce.platform import WooPlatform
 from adapters.woocommerce.store import WooStore
 from connector.db import Database
@@ -94,7 +95,7 @@ def street(database: Database, clock: Clock, vault: Vault) -> Iterator[Street]:
 
 
 def test_w3_the_greetings_of_new_webhooks_are_no_hints_and_no_failures(street: Street) -> None:
-    assert len(street.shop.webhooks()) == 4
+    assert len(street.shop.webhooks()) == len(TOPICS)
     assert street.failures() == 0
     assert street.home.hints() == []
 
