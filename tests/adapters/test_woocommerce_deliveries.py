@@ -96,6 +96,7 @@ def test_what_the_webhooks_bring_is_proven_and_is_about_the_order(read: Read, us
         "order.created": Hint(OrderRef(ref)),
         "order.updated": Hint(OrderRef(ref)),
         "order.deleted": Hint(OrderRef(ref)),
+        "order.restored": Hint(OrderRef(ref)),
         "action.woocommerce_refund_created": Hint(sweep=True),
     }
 
