@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help venv check test coverage schedules demo story format lock clean FORCE
+.PHONY: help venv check test coverage schedules bench demo story format lock clean FORCE
 
 BIN := .venv/bin
 READY := .venv/ready
@@ -34,6 +34,9 @@ coverage: $(READY) ## Every test, and 100 % of the branches of domain/ and jobs/
 
 schedules: $(READY) ## Crashes, pauses and races at random (SEEDS=10000 DATABASE=postgresql://…, else a fresh SQLite)
 	$(BIN)/python -m tests.schedules --seeds '$(SEEDS)' $(if $(DATABASE),--database '$(DATABASE)',--jobs 2) $(ARGS)
+
+bench: $(READY) ## Measure it on this machine: four minutes, one table (ARGS=--quick for half a minute; see bench/README.md)
+	$(BIN)/python -m bench $(ARGS)
 
 demo: export PORT := $(PORT)
 demo: $(READY) ## All of Retour with a simulated shop, to click through (PORT=9000 moves it; Ctrl-C stops it)

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import lru_cache
-from importlib.resources import files
 
-from alembic.script import ScriptDirectory
 from flask import Flask, Response
 from jinja2 import StrictUndefined
 from markupsafe import Markup, escape
 from sqlalchemy.exc import SQLAlchemyError
 
-from connector import migrate, wiring
+from connector import revisions, wiring
 from connector.bell import Bell
 from connector.config import Settings
 from connector.db import Busy, Database
@@ -61,7 +58,7 @@ def healthz() -> Response:
 def readyz() -> Response:
     """The database answers and has what this version needs; 503 otherwise."""
     try:
-        ready = _has_what_we_need(migrate.current(here().database))
+        ready = _has_what_we_need(revisions.current(here().database))
     except (Busy, SQLAlchemyError):
         ready = False
     return Response("ready\n" if ready else "not ready\n", 200 if ready else 503, content_type="text/plain; charset=utf-8")
@@ -74,12 +71,7 @@ def quoted(text: str) -> Markup:
 
 def _has_what_we_need(revision: str | None) -> bool:
     """At our newest revision, or at one that we do not know: a newer one, whose migrations work with the running code."""
-    return revision is not None and (revision == migrate.newest() or revision not in _known())
-
-
-@lru_cache(maxsize=1)
-def _known() -> frozenset[str]:
-    return frozenset(each.revision for each in ScriptDirectory(str(files("connector") / "migrations")).walk_revisions())
+    return revision is not None and (revision == revisions.newest() or not revisions.knows(revision))
 
 
 def _dress(app: Flask, door: Door) -> None:

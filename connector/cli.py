@@ -16,15 +16,14 @@ from typing import ParamSpec, TypeVar
 import click
 from sqlalchemy.exc import DatabaseError
 
-from connector import logs, operate, policy_text, staffing, story, wiring
+from connector import keeper, operate, policy_text, revisions, staffing, story, wiring
 from connector import migrate as migrations
 from connector.config import Misconfigured, Settings
 from connector.db import Database
 from connector.demo import DemoFailed
-from connector.embedded import Valkey
 from connector.secrets import UnusableKey, new_key
 from connector.services import seals
-from connector.supervisor import AlreadyRunning, Child, Supervisor
+from connector.supervisor import AlreadyRunning
 
 _DEMO = "demo"  # the file that says that a directory is a demo's
 P = ParamSpec("P")
@@ -58,13 +57,13 @@ def _explained(command: Callable[P, R]) -> Callable[P, R]:
 def migrate() -> None:
     """Bring the database to the version of this code."""
     database = wiring.database(Settings.from_env())
-    was = migrations.current(database)
-    if was is not None and not migrations.knows(was):
-        raise Misconfigured(f"the database is at {was}, which is newer than this code ({migrations.newest()}): update Retour")
+    was = revisions.current(database)
+    if was is not None and not revisions.knows(was):
+        raise Misconfigured(f"the database is at {was}, which is newer than this code ({revisions.newest()}): update Retour")
     migrations.to(database)
     click.echo(
-        f"The database is at {migrations.current(database)}"
-        + (f" (it was at {was or 'nothing'})." if was != migrations.current(database) else " already.")
+        f"The database is at {revisions.current(database)}"
+        + (f" (it was at {was or 'nothing'})." if was != revisions.current(database) else " already.")
     )
 
 
@@ -107,21 +106,14 @@ def _seal(text: str) -> tuple[int, bytes]:
 @main.command()
 @_explained
 def run() -> None:
-    """Run a worker and a clock here until told to stop, with an embedded Valkey unless REDIS_URL names another server."""
+    """Run the pages, a worker and a clock here until told to stop, with a Valkey of their own unless REDIS_URL names another server."""
+    from connector.web import server
+
     settings = Settings.from_env()
-    wiring.vault(settings)  # else the workers would say so, again and again
+    wiring.vault(settings)  # else the children would say so, again and again
+    server.address(os.environ, dev=settings.dev)
     _migrated(wiring.database(settings))
-    logs.to_stderr(os.environ.get("RETOUR_LOG", "info"))
-    children = [Child(name, [sys.executable, "-m", "jobs", name]) for name in ("worker", "clock")]
-    environ = dict(os.environ)
-    if not os.environ.get("REDIS_URL"):
-        valkey = Valkey(settings.data_dir)
-        children.insert(0, valkey.child())
-        environ["REDIS_URL"] = valkey.url
-    try:
-        sys.exit(Supervisor(settings.data_dir, children, environ).run())
-    except AlreadyRunning as other:
-        raise click.ClickException(str(other)) from other
+    keeper.become(settings.data_dir)
 
 
 @main.command()
@@ -200,8 +192,8 @@ def _marked(data: Path, *, emptied: bool = False) -> None:
 
 def _migrated(database: Database) -> None:
     """An older database is not touched. A newer one is: each migration works beside the version before it (F48)."""
-    at, wanted = migrations.current(database), migrations.newest()
-    if at != wanted and migrations.knows(at):
+    at, wanted = revisions.current(database), revisions.newest()
+    if at != wanted and revisions.knows(at):
         raise Misconfigured(f"the database is at {at or 'nothing'} and this code wants {wanted}: run `retour migrate` first")
 
 

@@ -8,7 +8,6 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
 
 from connector.db import Database
 from connector.models import Base
@@ -24,25 +23,6 @@ def back(database: Database, revision: str = "base") -> None:
     """Downgrade to `revision`."""
     with database.migrating() as connection:
         command.downgrade(_config(connection), revision)
-
-
-def current(database: Database) -> str | None:
-    """The revision that the database is at; None: it is empty."""
-    with database.reading() as session:
-        return MigrationContext.configure(session.connection()).get_current_revision()
-
-
-def newest() -> str:
-    """The revision that this code wants."""
-    head = ScriptDirectory.from_config(_config(None)).get_current_head()
-    if head is None:
-        raise RuntimeError("no migrations are packaged")
-    return head
-
-
-def knows(revision: str | None) -> bool:
-    """Whether this code has such a revision; none at all is known too."""
-    return revision is None or revision in {step.revision for step in ScriptDirectory.from_config(_config(None)).walk_revisions()}
 
 
 def drift(database: Database) -> list[object]:

@@ -16,8 +16,7 @@ from redis.exceptions import RedisError
 from sqlalchemy import select
 from sqlalchemy.exc import DatabaseError
 
-from connector import migrate as migrations
-from connector import wiring
+from connector import revisions, wiring
 from connector.bell import connect as knock
 from connector.config import Misconfigured, Settings
 from connector.db import Busy, Database
@@ -116,11 +115,11 @@ def _database(database: Database) -> Finding:
     """Named without its user and password."""
     name = f"database: {database.dialect} {database.url.host or ''} {database.url.database or ''}".replace("  ", " ").rstrip()
     try:
-        at, wanted = migrations.current(database), migrations.newest()
+        at, wanted = revisions.current(database), revisions.newest()
     except (DatabaseError, Busy, OSError) as trouble:
         why = getattr(getattr(trouble, "orig", trouble), "sqlstate", None) or type(getattr(trouble, "orig", trouble)).__name__
         return Finding(name, f"it cannot be used ({why}); is it there, and is it ours?")
-    if at != wanted and not migrations.knows(at):
+    if at != wanted and not revisions.knows(at):
         return Finding(name, f"it is at {at}, which is newer than this code ({wanted}); update Retour")
     return Finding(name, f"it is at {at or 'nothing'}; run `retour migrate`") if at != wanted else Finding(f"{name}, at {at}")
 
@@ -292,8 +291,8 @@ def _opened(settings: Settings) -> Iterator[Database]:
     """The database, at the version of this code or newer. Raises `Misconfigured`."""
     database = wiring.database(settings)
     try:
-        at, wanted = migrations.current(database), migrations.newest()
-        if at != wanted and migrations.knows(at):
+        at, wanted = revisions.current(database), revisions.newest()
+        if at != wanted and revisions.knows(at):
             raise Misconfigured(f"the database is at {at or 'nothing'} and this code wants {wanted}: run `retour migrate` first")
         yield database
     finally:

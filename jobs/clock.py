@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from connector import wiring
 from connector.bell import Bell
 from connector.config import Settings
 from connector.db import Database
-from connector.services import budgets, inbox, lookup, outbox, privacy, seals, syncing
+from connector.models import Kind
+from connector.services import budgets, inbox, lookup, outbox, privacy, seals, staff, syncing
 from connector.signals import StopSignals
-from jobs.handlers import HANDLERS
 
 log = logging.getLogger(__name__)
 
+_KINDS: Final = tuple(Kind)  # what `jobs/handlers.py` works off, without loading it
 EVERY: Final = 2.0  # seconds between two passes
 KEPT: Final = timedelta(days=7)  # how long finished outbox rows stay for whoever wonders
 INSTALLS_KEPT: Final = timedelta(days=1)
@@ -36,7 +36,7 @@ class Clock:
     def tick(self) -> None:
         """One pass. Each part is a transaction of its own, so that a pass may die anywhere."""
         with self.db.reading() as session:
-            due = outbox.anything_due(session, kinds=HANDLERS, now=self.db.now(session))
+            due = outbox.anything_due(session, kinds=_KINDS, now=self.db.now(session))
             unsealed = seals.waiting(session)
             untold = syncing.anything_due(session, now=self.db.now(session))
         if due:
@@ -52,6 +52,7 @@ class Clock:
             inbox.forget_poisoned(session, before=self.db.now(session) - inbox.KEPT)
             privacy.forget_installs(session, before=self.db.now(session) - INSTALLS_KEPT)
             budgets.forget(session, before=self.db.now(session) - budgets.KEPT)
+            staff.forget(session, before=self.db.now(session) - staff.LINKS_KEPT)
             lookup.forget(session, before=self.db.now(session) - lookup.CODES_KEPT)
         if untold:
             with self.db.transaction() as session:
@@ -70,7 +71,7 @@ class Clock:
 
 def main(settings: Settings) -> int:
     """The clock process."""
-    clock = Clock(wiring.database(settings), Bell(settings.redis_url), settings.seal_key.encode())
+    clock = Clock(Database(settings.database_url), Bell(settings.redis_url), settings.seal_key.encode())
     with StopSignals() as signals:
         clock.run(signals)
     return 0

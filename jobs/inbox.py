@@ -36,9 +36,8 @@ _TAKES: Final = 20  # of a hundred hints each
 _LONGEST: Final = timedelta(seconds=45)  # of one run, for the same reason; then no other read begins
 _STUBBORN: Final = timedelta(hours=1)  # an order that cannot be read for so long is given up
 _FAILURES: Final = 16  # of one run: past that it is the shop that fails, not an order
-# What reading somebody's bytes can end in, if the adapter's own care was not enough: one hint's trouble, and no other's.
+# What reading somebody's bytes can end in, if the adapter's own care was not enough: the trouble of one hint or order, and of no other.
 _SENSELESS: Final = (Malformed, Unreadable, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
-_UNFIT: Final = (DataError, IntegrityError, *_SENSELESS)
 
 log = logging.getLogger(__name__)
 
@@ -136,7 +135,7 @@ def _read_some(run: _Run, refs: Sequence[OrderRef]) -> None:
         found = {order.ref: order for order in run.store.orders(refs)}
     except (Throttled, Revoked):
         raise
-    except PlatformError as trouble:
+    except (PlatformError, *_SENSELESS) as trouble:
         log.warning("orders.unread", extra={"shop": run.keys.id.hex, "count": len(refs), "error": type(trouble).__name__})
         run.failures += 1
         if len(refs) == 1:
@@ -150,16 +149,12 @@ def _read_some(run: _Run, refs: Sequence[OrderRef]) -> None:
 
 
 def _write_down(run: _Run, refs: Sequence[OrderRef], found: Mapping[OrderRef, Order], began: datetime) -> None:
-    """Apply what was read, and forget its hints. What the database or our own rules cannot take is found by trying each alone."""
+    """Keep what was read, and forget its hints. What the database or our own rules cannot take is found by trying each alone."""
+    lost = [ref for ref in refs if ref not in found]
     try:
-        with run.site.db.transaction() as session:
-            now = run.site.db.now(session)
-            for ref in refs:
-                if ref in found:
-                    mirroring.apply(session, run.keys, found[ref], read_began=began, vault=run.site.need_vault(), now=now)
-                else:
-                    mirroring.gone(session, run.keys, ref, now=now)
-    except _UNFIT as trouble:
+        _keep(run, [found[ref] for ref in refs if ref in found], began)
+        _forget(run, lost)
+    except (DataError, IntegrityError, *_SENSELESS) as trouble:
         if len(refs) == 1:
             log.error("order.unfit", extra={"shop": run.keys.id.hex, "order": refs[0], "error": type(trouble).__name__})  # noqa: TRY400 - may hold rows
             run.failed |= set(refs)
@@ -170,6 +165,22 @@ def _write_down(run: _Run, refs: Sequence[OrderRef], found: Mapping[OrderRef, Or
     for hints in _batches([hint.id for ref in refs for hint in run.hints[ref]], inbox.BATCH):
         with run.site.db.transaction() as session:
             inbox.worked(session, hints)
+
+
+def _keep(run: _Run, found: Sequence[Order], began: datetime) -> None:
+    if found:
+        with run.site.db.transaction() as session:
+            now = run.site.db.now(session)
+            mirroring.apply_all(session, run.keys, found, read_began=began, vault=run.site.need_vault(), now=now)
+
+
+def _forget(run: _Run, lost: Sequence[OrderRef]) -> None:
+    """A transaction of its own: whoever locks several orders locks them in the order of their references."""
+    if lost:
+        with run.site.db.transaction() as session:
+            now = run.site.db.now(session)
+            for ref in lost:
+                mirroring.gone(session, run.keys, ref, now=now)
 
 
 def _lay_aside(run: _Run, rest: Mapping[OrderRef, Sequence[Taken]]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Protocol
@@ -71,6 +71,28 @@ def step(name: str) -> None:
     worker: Worker | None = getattr(_here, "worker", None)
     if worker is not None:
         worker.hand_over(name)
+
+
+@contextmanager
+def on_behalf_of(worker: Worker | None) -> Iterator[None]:
+    """A thread of the far side works for this worker, which waits for its answer: its steps are the worker's."""
+    _here.worker = worker
+    try:
+        yield
+    finally:
+        _here.worker = None
+
+
+def far_step(name: str) -> None:
+    """A step over there. Whoever asked may be dead by now: the far side goes on, and the worker dies when it is back."""
+    with suppress(Killed):
+        step(name)
+
+
+def working() -> Worker | None:
+    """The worker of this thread, if it is one's."""
+    found: Worker | None = getattr(_here, "worker", None)
+    return found
 
 
 def stopped_inside() -> None:

@@ -1,11 +1,12 @@
 """Random schedules of the money procedure: kills, pauses, races, lost and late answers, a broken database, an emptied Redis.
 
-    python -m tests.schedules --seeds 10000 [--first 1] [--database postgresql+psycopg://…] [--jobs 2]
-    python -m tests.schedules --seed 4711 --trace
+    python -m tests.schedules --seeds 10000 [--first 1] [--shop woocommerce] [--database postgresql+psycopg://…] [--jobs 2]
+    python -m tests.schedules --shop woocommerce --seed 4711 --trace
 
 One seed is one schedule: a few workers, one thread at a time, hand over at every step that matters (before and after each
 transaction, around the check, the payment and the answer), and the seed decides who goes on, who dies, who sleeps, and how
-late it is. The code under test is the real one; only the clock is ours. The toy shop's books are the judge.
+late it is. The code under test is the real one; only the clock is ours. The far side's books are the judge: those of a toy shop, or
+the gateway's of a simulated WooCommerce over HTTP, where also the shop stops at each of its steps, and the merchant refunds as well.
 """
 
 from __future__ import annotations
@@ -18,33 +19,38 @@ import sys
 import tempfile
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from sqlalchemy import select
 
-from adapters.simulators.toy import Fault, Proof, ToyStore
+from adapters.simulators.toy import Proof
 from connector import migrate
 from connector.db import Database
 from connector.domain.orders import RefundRef
+from connector.domain.platform import Store
 from connector.domain.rma import MoneyState, RmaState
 from connector.domain.wanted import Payout
 from connector.models import Alarm, Kind, OutboxRow, Refund, Resolution, Rma
 from connector.secrets import Vault, new_key
-from connector.services import outbox, receipts, seals
+from connector.services import desk, inbox, outbox, receipts, seals
+from connector.services.inbox import Delivery
+from connector.services.shops import ShopKeys
 from jobs.site import Site
-from tests.machinery import Stepped, Worker, step
-from tests.world import Clock, World, an_order
+from tests.far_shops import BEHIND, Far, ToyFar, WooFar
+from tests.machinery import Stepped, Worker
+from tests.world import Clock
 
-STEPS: Final = 6000  # far more than any schedule needs; more means that something goes round in circles
+STEPS: Final = 20_000  # far more than any schedule needs; more means that something goes round in circles
 PAUSES: Final = (0.5, 9.9, 10.1, 21, 95, 300, 900)
 UNDER_WAY: Final = (0.5, 9.9, 21)  # a request that has left: the far side gives it up after its longest run
-LEAPS: Final = (0.05, 0.3, 1, 5, 12, 31)
+Open: TypeAlias = Callable[[random.Random, Clock], Far]
 
 
 @dataclass(eq=False)
@@ -55,43 +61,47 @@ class Schedule:
     db: Stepped
     clock: Clock
     vault: Vault
+    open: Open
     trace: Callable[[str], object] | None = None
     rung: bool = True
     broken: list[str] = field(default_factory=list)
     parked: int = 0
+    merchant: bool = False  # gave something back: what we promised may not fit any more
+    tidied: bool = False  # a record was deleted in the admin: who had read the order just before finds that nothing fits
     events: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         """Draw the shop, its orders, what shoppers want, and what goes wrong."""
         self.rng = random.Random(self.seed)  # noqa: S311 - a schedule, not a secret
-        skew = timedelta(seconds=self.rng.choice((0, 0, -600, 600)))
-        self.proof = self.rng.choice(list(Proof))
-        self.toy = ToyStore(":memory:", self.proof, clock=lambda: self.clock.now + skew, step=step)
-        self.world = World(self.db, self.toy, self.clock, vault=self.vault)
-        self.workers = [Worker(f"worker {n}", self, self._site()) for n in range(self.rng.randint(1, 3))]
+        self.far = self.open(self.rng, self.clock)
+        self.world = self.far.open(self.db, self.vault)
+        self.workers = [self._worker(f"worker {n}") for n in range(self.rng.randint(*self.far.workers))]
         self.start = self.clock.now
         self.rmas: dict[uuid.UUID, tuple[Payout, int]] = {}
-        order = an_order(
+        order = self.far.sell(
             f"order-{self.seed}",
             units=self.rng.randint(1, 4),
             net=self.rng.randint(100, 9999),
             tax=self.rng.randint(0, 2000),
-            lines=2,
-            delivered=self.clock.now.date(),
+            lines=max(self.far.lines),
         )
-        self.toy.place(order)
-        self.order = order
-        for line in order.lines[: self.rng.randint(1, 2)]:
+        for line in order.lines[: self.rng.randint(*self.far.lines)]:
             for share in self._shares(line.quantity):
                 rma = self.world.received(order, {line.id: share})
-                payout = self.rng.choice((Payout.ORIGINAL, Payout.STORE_CREDIT))
+                payout = self.rng.choice(self.far.payouts)
                 self.rmas[rma] = (payout, 0)
-        self._order_faults(self.rng.randint(0, 4))
+        for _ in range(self.rng.randint(0, 4)):
+            self.events[self.far.trouble(self.rng)] += 1
         for rma, (payout, _) in self.rmas.items():
             self._resolve(rma, payout)
 
-    def _site(self) -> Site:
-        return Site(self.db, lambda _keys: self.toy, stopwatch=lambda: self.clock.now - self.start_of_time)
+    def _worker(self, name: str) -> Worker:
+        def store(_keys: ShopKeys) -> Store:
+            return self.far.store(worker)
+
+        site = Site(self.db, store, stopwatch=lambda: self.clock.now - self.start_of_time, platforms=self.far.platforms(), vault=self.vault)
+        worker = Worker(name, self, site)
+        return worker
 
     start_of_time = Clock().now
 
@@ -99,23 +109,19 @@ class Schedule:
         first = self.rng.randint(1, units)
         return [first] if first == units or self.rng.random() < 0.4 else [first, units - first]
 
-    def _order_faults(self, how_many: int) -> None:
-        for _ in range(how_many):
-            where = self.rng.choice(("refund", "credit", "refund", "credit", "look", "order", "mirror"))
-            if where in ("refund", "credit"):
-                what = self.rng.choice(
-                    (Fault.REFUSE, Fault.THROTTLE, Fault.LOSE_REQUEST, Fault.LATE, Fault.SLOW, Fault.LOSE_ANSWER, Fault.LOSE_ANSWER)
-                )
-            else:
-                what = Fault.THROTTLE
-            self.toy.fail_next(where, what, self.rng.choice((0.1, 3, 11, 29)))
-            self.events[f"{where} {what.value}"] += 1
-
-    def _resolve(self, rma: uuid.UUID, payout: Payout) -> None:
-        resolution = self.world.resolve(rma, payout)
+    def _resolve(self, rma: uuid.UUID, payout: Payout) -> bool:
+        """Staff decide. False where the merchant has given back so much that nothing can be decided any more."""
+        try:
+            resolution = self.world.resolve(rma, payout)
+        except desk.NotPriceable:
+            if not self.merchant:
+                raise
+            self.rmas[rma] = (payout, 0)
+            return False
         with self.db.reading() as session:
             self.rmas[rma] = (payout, session.get_one(Resolution, resolution).total)
         self.rung = True
+        return True
 
     # ── running ──
 
@@ -131,7 +137,10 @@ class Schedule:
         finally:
             for worker in self.workers:
                 worker.end()
-        return self._judge()
+        try:
+            return self._judge()
+        finally:
+            self.far.close()
 
     def _play(self) -> None:
         sweep = self.clock.now
@@ -147,29 +156,49 @@ class Schedule:
             if not busy and self._finished():
                 return
             if not ready:
-                self.clock.advance(timedelta(seconds=self.rng.choice(LEAPS)))
+                self.clock.advance(timedelta(seconds=self.rng.choice(self.far.leaps)))
                 continue
             self._one(self.rng.choice(ready))
         raise Stuck(f"still not done after {STEPS} steps")
 
     def _one(self, worker: Worker) -> None:
         """One decision of the schedule."""
-        luck, trouble = self.rng.random(), 0.08 if worker.row == Kind.SETTLE else 0.02
+        if worker.at == "in the gateway" and self.rng.random() < 0.4:  # it takes its time: others must wait for it
+            self._fate(worker, "paused in the gateway", self.rng.choice(UNDER_WAY))
+            return
+        luck, trouble = self.rng.random() * self.far.pace, 0.08 if worker.row == Kind.SETTLE else 0.02
         if luck < trouble and worker.at != "idle":
             self._fate(worker, self.rng.choice(("killed", "killed before the commit", "database gone", "database gone before the commit")))
         elif luck < 2 * trouble and worker.at != "idle":
-            nap = self.rng.choice(UNDER_WAY if worker.at == "before the payment" else PAUSES)
+            nap = self.rng.choice(UNDER_WAY if worker.at in BEHIND else PAUSES)
             self._fate(worker, f"paused {nap} s", nap)
             return
         elif luck < 0.18:
             self.events["redis emptied"] += 1
             self.rung = False
         elif luck < 0.28:
-            self.clock.advance(timedelta(seconds=self.rng.choice(LEAPS)))
+            self.clock.advance(timedelta(seconds=self.rng.choice(self.far.leaps)))
         elif luck < 0.31:
             self._people_answer()
+        elif luck < 0.33:
+            self._meanwhile()
         self.note(f"{worker.name} goes on from {worker.at} {worker.row} {worker.fate}")
         worker.proceed()
+
+    def _meanwhile(self) -> None:
+        """Something happens over there, and the shop says so to the web."""
+        what, bodies = self.far.meanwhile(self.rng, {worker.at for worker in self.workers})
+        if what:
+            self.events[what] += 1
+            self.note(what)
+        self.merchant = self.merchant or "admin" in what
+        with self.db.transaction() as session:
+            for body in bodies:
+                row = uuid.uuid4()
+                hidden = self.vault.encrypt("hint", row.hex, body)
+                delivery = Delivery(row, self.world.shop.id, "order.updated", inbox.digest(body), hidden)
+                inbox.put(session, [delivery], now=self.db.now(session))
+        self.rung = self.rung or bool(bodies)
 
     def _fate(self, worker: Worker, what: str, nap: float = 0) -> None:
         self.events[f"{what.split(' ', maxsplit=1)[0]} at: {worker.row} {worker.at}"] += 1
@@ -195,8 +224,7 @@ class Schedule:
         for rma, (payout, _) in list(self.rmas.items()):
             with self.db.reading() as session:
                 state = session.get_one(Rma, rma).state
-            if state is RmaState.RECEIVED:
-                self._resolve(rma, payout)
+            if state is RmaState.RECEIVED and self._resolve(rma, payout):
                 again = True
         with Database.reading(self.db) as session:
             mine = (OutboxRow.shop_id == self.world.shop.id, OutboxRow.done_at.is_(None))
@@ -210,17 +238,18 @@ class Schedule:
     def _answer(self, row: Refund) -> datetime | None:
         """One answer, as true as can be. From when on it can be given, where it is too early for it."""
         self.parked += 1
-        if self.proof is not Proof.NONE and row.parked_because == "outcome_unknown":
+        if self.far.can_tell(row.kind) and row.parked_because == "outcome_unknown":
             self.broken.append(f"{row.id} was parked although this shop can tell")
-        if row.asked_first_at is None:
+        if row.asked_first_at is None and not ((self.merchant or self.tidied) and row.parked_because == "no_longer_fits"):
             self.broken.append(f"{row.id} was parked although no request can have left: {row.parked_because}")
-        paid = [payment for payment in self.toy.payments() if payment.key == row.id.hex]
+        paid = [moved for moved in self.far.moved() if moved.key == row.id.hex]
         try:
             with self.db.transaction() as session:
                 if paid:
                     receipts.answer_paid(session, row.id, RefundRef(paid[0].reference), who="sam", now=self.db.now(session))
                 else:
                     receipts.answer_unpaid(session, row.id, who="sam", now=self.db.now(session))
+            self.tidied = (not paid and self.far.tidy(row.id.hex)) or self.tidied
         except receipts.TooEarly as early:  # a request may still act over there: they look again when it cannot
             self.events["asked too early"] += 1
             return early.until
@@ -229,13 +258,14 @@ class Schedule:
     # ── judging ──
 
     def _judge(self) -> Verdict:
-        keys = Counter(payment.key for payment in self.toy.payments())
+        books = [moved for moved in self.far.moved() if moved.key]
+        keys = Counter(moved.key for moved in books)
         twice = [key for key, times in keys.items() if times > 1]
         lost: list[str] = []
         for rma, (_, promised) in self.rmas.items():
             rows = self.world.rows(rma)
-            paid = [payment for payment in self.toy.payments() if payment.key in {row.id.hex for row in rows}]
-            moved = sum(payment.told.amount.minor for payment in paid)
+            paid = [moved for moved in books if moved.key in {row.id.hex for row in rows}]
+            moved = sum(one.minor for one in paid)
             if moved > promised:
                 twice.append(f"rma {rma}: {moved} moved, {promised} promised")
             if moved < promised:
@@ -251,6 +281,7 @@ class Schedule:
             alarms = session.execute(select(Alarm.kind).where(Alarm.shop_id == self.world.shop.id)).scalars().all()
         if alarms:
             twice.append(f"alarms: {alarms}")
+        twice += self.far.torn(())
         self._check_seals()
         return Verdict(self.seed, tuple(twice), tuple(lost), self.parked, tuple(self.broken), self.events)
 
@@ -287,7 +318,22 @@ class Verdict:
     events: Counter[str]
 
 
-def run(seeds: Sequence[int], url: str | None = None, trace: Callable[[str], object] | None = None) -> list[Verdict]:
+def toy(rng: random.Random, clock: Clock) -> Far:
+    """A toy shop that can prove much or little, and whose clock may be off."""
+    skew = timedelta(seconds=rng.choice((0, 0, -600, 600)))
+    return ToyFar(rng.choice(list(Proof)), lambda: clock.now + skew)
+
+
+def woocommerce(rng: random.Random, clock: Clock) -> Far:
+    """A WooCommerce whose clock may be off."""
+    skew = timedelta(seconds=rng.choice((0, 0, -600, 600)))
+    return WooFar(lambda: clock.now + skew)
+
+
+SHOPS: Final[Mapping[str, Open]] = {"toy": toy, "woocommerce": woocommerce}
+
+
+def run(seeds: Sequence[int], url: str | None = None, trace: Callable[[str], object] | None = None, *, shop: str = "toy") -> list[Verdict]:
     """Run these seeds on one database, brought to the newest version first. Without a URL: a SQLite of their own, gone afterwards."""
     with nullcontext(url) if url else _fresh_sqlite() as address:
         clock = Clock()
@@ -298,7 +344,7 @@ def run(seeds: Sequence[int], url: str | None = None, trace: Callable[[str], obj
             verdicts = []
             for seed in seeds:
                 clock.advance(timedelta(hours=1))
-                verdicts.append(Schedule(seed, database, clock, vault, trace).run())
+                verdicts.append(Schedule(seed, database, clock, vault, SHOPS[shop], trace).run())
             return verdicts
         finally:
             database.dispose()
@@ -337,6 +383,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=500, help="how many")
     parser.add_argument("--first", type=int, default=1, help="the first seed")
     parser.add_argument("--seed", type=int, help="only this one")
+    parser.add_argument("--shop", choices=sorted(SHOPS), default="toy", help="whose money it is")
     parser.add_argument("--database", help="a SQLAlchemy URL of an empty database; default: a fresh SQLite")
     parser.add_argument("--jobs", type=int, default=1, help="processes (SQLite only: each has a database of its own)")
     parser.add_argument("--trace", action="store_true", help="print every decision")
@@ -345,10 +392,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     seeds = [asked.seed] if asked.seed is not None else list(range(asked.first, asked.first + asked.seeds))
     if asked.jobs > 1 and not asked.database:
         with ProcessPoolExecutor(asked.jobs) as pool:
-            parts = pool.map(run, [seeds[n :: asked.jobs] for n in range(asked.jobs)])
+            parts = pool.map(partial(run, shop=asked.shop), [seeds[n :: asked.jobs] for n in range(asked.jobs)])
             verdicts = sorted((verdict for part in parts for verdict in part), key=lambda verdict: verdict.seed)
     else:
-        verdicts = run(seeds, asked.database, print if asked.trace else None)
+        verdicts = run(seeds, asked.database, print if asked.trace else None, shop=asked.shop)
     return 0 if report(verdicts) else 1
 
 

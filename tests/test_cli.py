@@ -68,25 +68,11 @@ def test_an_unmigrated_database_is_left_alone_and_the_command_to_run_is_named(tm
         assert told.stderr == "Error: the database is at nothing and this code wants 0003: run `retour migrate` first\n"
 
 
-@pytest.mark.timeout(120)
-def test_run_serves_until_it_is_told_to_stop_and_leaves_nothing_running(tmp_path: Path) -> None:
-    environ = {**os.environ, "RETOUR_DATA": str(tmp_path)}
-    assert retour("migrate", RETOUR_DATA=str(tmp_path)).returncode == 0
-    with subprocess.Popen([sys.executable, "-m", "connector.cli", "run"], env=environ, stderr=subprocess.PIPE, text=True) as running:
-        assert running.stderr is not None
-        said = ""
-        while "worker.started" not in said:
-            line = running.stderr.readline()
-            assert line, said
-            said += line
-        second = retour("run", RETOUR_DATA=str(tmp_path))
-        running.terminate()
-        said += running.stderr.read()
+def test_run_explains_a_port_that_is_none_before_it_starts_anything(tmp_path: Path) -> None:
+    refused = retour("run", RETOUR_DATA=str(tmp_path), PORT="http")
 
-    assert running.returncode == 0
-    assert second.returncode == 1
-    assert "Traceback" not in second.stderr + said
-    assert '"event": "worker.stopped"' in said
+    assert refused.returncode == 1
+    assert refused.stderr == "Error: PORT must be a whole number below 65536, not 'http'\n"
 
 
 def test_settings_that_cannot_be_are_explained_in_a_sentence(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from sqlalchemy import insert, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, StatementError
 from sqlalchemy.orm import Session
 
-from connector import db, migrate
+from connector import db, migrate, revisions
 from connector.db import Busy, Database
 from connector.models import Shop, ShopStatus, Spending
 from tests.processes import Link, child, together
@@ -152,7 +152,7 @@ def test_who_only_reads_waits_for_no_writer(database: Database) -> None:
         note(session, "not yet")
         began = time.monotonic()
         seen = words(database)
-        revision = migrate.current(database)
+        revision = revisions.current(database)
 
     assert (seen, revision) == ([], None)
     assert time.monotonic() - began < SHORT

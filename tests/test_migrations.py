@@ -14,10 +14,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from alembic import command
+from alembic.script import ScriptDirectory
 from sqlalchemy import BigInteger, CheckConstraint, Integer, UniqueConstraint, func, insert, inspect, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from connector import migrate
+from connector import migrate, revisions
 from connector.db import Database
 from connector.domain.rma import Disposition, MoneyState, RmaState
 from connector.models import (
@@ -234,14 +235,14 @@ def tables(database: Database) -> set[str]:
 
 
 def test_an_empty_database_is_brought_to_the_newest_version(database: Database) -> None:
-    assert migrate.current(database) is None
+    assert revisions.current(database) is None
 
     migrate.to(database)
 
-    assert migrate.current(database) == migrate.newest()
+    assert revisions.current(database) == revisions.newest()
     assert tables(database) == {*Base.metadata.tables, "alembic_version"}
     migrate.to(database)  # again: nothing to do
-    assert migrate.current(database) == migrate.newest()
+    assert revisions.current(database) == revisions.newest()
 
 
 def test_models_and_migrations_agree(database: Database) -> None:
@@ -308,7 +309,7 @@ def own_functions(database: Database) -> int:
 def test_processes_that_migrate_at_once_wait_for_each_other(database: Database, database_url: str) -> None:
     outcome = together(migrate_now, [(database_url,)] * 3)
 
-    assert outcome == [migrate.newest()] * 3
+    assert outcome == [revisions.newest()] * 3
     assert migrate.drift(database) == []
 
 
@@ -316,7 +317,7 @@ def migrate_now(meet: Callable[[], object], url: str) -> str | None:
     database = Database(url, patience=0.05)  # a migration is waited for longer than that
     meet()
     migrate.to(database)
-    return migrate.current(database)
+    return revisions.current(database)
 
 
 def test_a_migration_waits_for_a_long_one_with_more_patience_than_a_writer_has(database: Database, database_url: str) -> None:
@@ -326,7 +327,7 @@ def test_a_migration_waits_for_a_long_one_with_more_patience_than_a_writer_has(d
             other.hear()
             assert not other._connection.poll(0.5)  # two and a half times a writer's patience
             process.tell("go on")
-            assert other.result() == migrate.newest()
+            assert other.result() == revisions.newest()
         process.result()
 
 
@@ -341,7 +342,7 @@ def migrate_alone(link: Link, url: str) -> str | None:
     database = Database(url, patience=0.2)
     link.say("waiting")
     migrate.to(database)
-    return migrate.current(database)
+    return revisions.current(database)
 
 
 # ── F48: half way ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -349,7 +350,7 @@ def migrate_alone(link: Link, url: str) -> str | None:
 
 def next_step(directory: Path, body: str) -> Path:
     """A migration after the newest one, in a place of its own."""
-    head = f'import os\nimport sqlalchemy as sa\nfrom alembic import op\nrevision = "next"\ndown_revision = "{migrate.newest()}"\n'
+    head = f'import os\nimport sqlalchemy as sa\nfrom alembic import op\nrevision = "next"\ndown_revision = "{revisions.newest()}"\n'
     (directory / "next.py").write_text(head + "def upgrade():\n" + textwrap.indent(textwrap.dedent(body).strip(), "    "), encoding="utf-8")
     return directory
 
@@ -373,7 +374,7 @@ op.execute("UPDATE shops SET domain = 'changed'")
 def is_untouched(database: Database) -> bool:
     with database.reading() as session:
         domains = session.execute(select(Shop.domain)).scalars().all()
-    untouched = migrate.current(database) == migrate.newest() and "half" not in tables(database) and domains == ["one.example"]
+    untouched = revisions.current(database) == revisions.newest() and "half" not in tables(database) and domains == ["one.example"]
     return untouched and migrate.drift(database) == []
 
 
@@ -402,7 +403,7 @@ def test_f48_a_migration_that_is_killed_half_way_leaves_the_old_version_and_can_
     go_on(database, place)
 
     assert untouched
-    assert migrate.current(database) == "next"
+    assert revisions.current(database) == "next"
     assert "half" in tables(database)
 
 
@@ -669,3 +670,11 @@ def test_a_time_without_a_zone_is_refused(filled: tuple[Database, Ids]) -> None:
 
     with pytest.raises(Exception, match="a time without a zone"), database.transaction() as session:
         session.execute(insert(Refund).values(a_refund(ids, reserved_at=START.replace(tzinfo=None))))
+
+
+def test_the_names_of_the_files_say_what_alembic_knows() -> None:
+    steps = list(ScriptDirectory.from_config(migrate._config(None)).walk_revisions())
+
+    assert revisions.newest() == steps[0].revision
+    assert all(revisions.knows(step.revision) for step in steps)
+    assert not revisions.knows("9999")

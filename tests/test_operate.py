@@ -12,7 +12,8 @@ from click.testing import CliRunner, Result
 from sqlalchemy import select, update
 
 from adapters.simulators.woocommerce import WooShop
-from connector import migrate, operate, wiring
+from adapters.woocommerce.deliveries import TOPICS
+from connector import migrate, operate, revisions, wiring
 from connector.cli import main
 from connector.config import Settings
 from connector.db import Database
@@ -160,7 +161,7 @@ def test_i4_disconnecting_takes_our_webhooks_away_and_ends_all_work(connected: D
         keys = shops.keys_of(session, connected.shop().id)
     store = wiring.opener(Settings.from_env(connected.env))(keys)
     store.ensure_webhooks("http://127.0.0.1:8000")
-    assert len(woo.webhooks()) == 4
+    assert len(woo.webhooks()) == len(TOPICS)
 
     told = connected.retour("shop", "disconnect", keys.domain, typed="y\n")
 
@@ -217,7 +218,7 @@ def test_a_fresh_installation_is_well_and_says_what_comes_next(desk: Desk) -> No
     assert "Unset RETOUR_DEV" in lines[0]
     assert "Redis does not answer, which loses nothing" in lines[1]
     assert "SMTP_URL is not set" in lines[2]
-    assert lines[3] == f"ok database: {desk.database.dialect} {where(desk)}, at {migrate.newest()}"
+    assert lines[3] == f"ok database: {desk.database.dialect} {where(desk)}, at {revisions.newest()}"
     assert lines[4:] == [
         "ok work: nothing is to be done",
         "ok shops: none is connected; `retour shop connect` or /install/woocommerce connects one",

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
-from connector.services import outbox
+from connector import migrate
+from connector.db import Database
+from connector.services import outbox, refunds
 from jobs import money
 from tests import schedules
 
 PARTS = 4  # so that several processes share the work
 EACH = 60
+AT_WOOCOMMERCE = {"sqlite": 10, "postgresql": 4}  # over HTTP one takes half a second
+AT_ONCE = range(5, 9)  # seeds that show it
 
 
 @pytest.fixture(autouse=True)
@@ -39,6 +45,32 @@ def test_random_schedules_on_postgresql(part: int, postgres_url: str, capsys: py
     fine = schedules.report(verdicts)
 
     assert fine, capsys.readouterr().out
+
+
+def test_random_schedules_at_a_woocommerce_on_sqlite(capsys: pytest.CaptureFixture[str]) -> None:
+    fine = schedules.report(schedules.run(range(1, 1 + AT_WOOCOMMERCE["sqlite"]), shop="woocommerce"))
+
+    assert fine, capsys.readouterr().out
+
+
+def test_random_schedules_at_a_woocommerce_on_postgresql(postgres_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    fine = schedules.report(schedules.run(range(101, 101 + AT_WOOCOMMERCE["postgresql"]), postgres_url, shop="woocommerce"))
+
+    assert fine, capsys.readouterr().out
+
+
+def test_the_judge_sees_two_refunds_of_one_order_in_the_gateway_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sabotage on purpose: neither the mark nor the database keeps a refund waiting while another of its order is under way."""
+    monkeypatch.setattr(refunds, "_may_go_on", lambda *_args, **_more: None)
+    database = Database(f"sqlite:///{tmp_path / 'retour.db'}")
+    migrate.to(database)
+    with database.engine.begin() as connection:
+        connection.execute(text("DROP INDEX uq_refunds_one_sent"))
+    database.dispose()
+
+    said: list[str] = []
+    assert not schedules.report(schedules.run(AT_ONCE, f"sqlite:///{tmp_path / 'retour.db'}", shop="woocommerce"), said.append)
+    assert any("in the gateway at once" in line for line in said)
 
 
 def test_the_judge_sees_a_procedure_that_takes_an_unknown_outcome_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,13 +6,14 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from typing import Generic, TypeVar
 
 from sqlalchemy import select
 
 from adapters.simulators.toy import ToyStore
 from connector.db import Database
 from connector.domain.orders import Buyer, LineRef, Order, OrderLine, OrderRef, Product, RateRef, Tax, Tender, TenderKind, TenderRef, Worth
-from connector.domain.platform import Contact, ShopDomain, Throttled
+from connector.domain.platform import Contact, ShopDomain, Store, Throttled
 from connector.domain.policy import Claim
 from connector.domain.rma import Disposition
 from connector.domain.wanted import Payout
@@ -34,6 +35,7 @@ automatic = true
 """
 START = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 DELIVERED = START.date()
+S = TypeVar("S", bound=Store)
 
 
 @dataclass(slots=True)
@@ -48,11 +50,11 @@ class Clock:
 
 
 @dataclass(slots=True)
-class World:
+class WorldOf(Generic[S]):
     """One shop and its far side. `vault` and `policy` are whatever is cheapest that is real."""
 
     db: Database
-    toy: ToyStore
+    store: S
     clock: Clock
     policy: str = POLICY
     vault: Vault = field(default_factory=lambda: Vault.of([new_key()], new_key()))
@@ -62,13 +64,17 @@ class World:
         """Install the shop and publish its policy."""
         with self.db.transaction() as session:
             now = self.db.now(session)
-            credentials = {"books": str(self.toy.books), "proof": self.toy.proof.value}
+            platform, credentials = self.installed()
             domain = ShopDomain(f"{uuid.uuid4().hex}.example")
             shop = shops.connect(
-                session, platform="toy", domain=domain, credentials=credentials, vault=self.vault, time_zone="UTC", now=now
+                session, platform=platform, domain=domain, credentials=credentials, vault=self.vault, time_zone="UTC", now=now
             )
             policies.publish(session, shop, self.policy, effective_from=date(2026, 1, 1), who="owner", now=now)
             self.shop = keys_of(session, shop)
+
+    def installed(self) -> tuple[str, Mapping[str, str]]:
+        """The shop's platform, and the keys that it gave us."""
+        raise NotImplementedError
 
     def requested(self, order: Order, units: Mapping[str, int]) -> uuid.UUID:
         """A shopper asks for a return of so many units of each line."""
@@ -121,7 +127,7 @@ class World:
         """The order as the shop shows it; where the shop is busy, people press the button again."""
         while True:
             try:
-                return self.toy.order(ref)
+                return self.store.order(ref)
             except Throttled:
                 continue
 
@@ -131,6 +137,19 @@ class World:
         with self.db.reading() as session:
             found = session.execute(query.where(Resolution.rma_id == rma) if rma else query).scalars().all()
         return sorted(found, key=lambda row: row.reserved_at)
+
+
+class World(WorldOf[ToyStore]):
+    """A toy shop's."""
+
+    @property
+    def toy(self) -> ToyStore:
+        """The shop itself: it is its own far side."""
+        return self.store
+
+    def installed(self) -> tuple[str, Mapping[str, str]]:
+        """Its books, and what it can prove."""
+        return "toy", {"books": str(self.toy.books), "proof": self.toy.proof.value}
 
 
 def an_order(

@@ -35,7 +35,7 @@ _BEFORE_ANYTHING: Final = frozenset(
         "woocommerce_rest_shop_webhook_invalid_topic woocommerce_rest_shop_webhook_invalid_delivery_url"
     ).split()
 )
-_GONE: Final = re.compile(r"woocommerce_rest_(invalid_order|invalid_order_refund|.*_invalid)_id", re.ASCII)
+_GONE: Final = re.compile(r"woocommerce_rest_(invalid_order_id|invalid_order_refund_id|.*_invalid_id|payment_gateway_invalid)", re.ASCII)
 
 
 def _refuse(text: str) -> NoReturn:

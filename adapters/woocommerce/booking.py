@@ -19,6 +19,7 @@ from connector.domain.rma import Disposition
 
 META: Final = "_rma_ref"
 _ID = re.compile(r"[1-9][0-9]{0,17}", re.ASCII)
+_RATE = re.compile(r"[0-9]{1,18}", re.ASCII)  # 0 is the rate of tax services that keep none in the shop
 _PLAIN = re.compile(r"[0-9]+(\.[0-9]+)?", re.ASCII)
 _LONGEST_NOTE: Final = 100
 
@@ -55,12 +56,18 @@ class Booked:
     paid: bool  # its gateway said that the money went back
 
 
+def carrying(refunds: Iterable[At], key: str, places: int) -> tuple[Booked, ...]:
+    """The refunds of this key, those that paid first: one, unless something went wrong.
+
+    The marker stands in `reason` before the gateway is asked, in the meta only after (10.5, verified).
+    """
+    mine = [booked(refund, places) for refund in refunds if translate.key_of(refund) == key or _meta(refund, META) == key]
+    return tuple(sorted(mine, key=lambda each: not each.paid))
+
+
 def found(refunds: Iterable[At], key: str, places: int) -> Booked | None:
-    """The refund of this key. The marker stands in `reason` before the gateway is asked, in the meta only after (10.5, verified)."""
-    mine = [refund for refund in refunds if translate.key_of(refund) == key or _meta(refund, META) == key]
-    for refund in sorted(mine, key=lambda each: not each.truth("refunded_payment")):
-        return booked(refund, places)
-    return None
+    """The refund of this key, the one that paid where there are several."""
+    return next(iter(carrying(refunds, key, places)), None)
 
 
 def booked(refund: At, places: int) -> Booked:
@@ -133,12 +140,12 @@ def _merged(lines: Iterable[ReturnedLine]) -> Iterable[tuple[str, int, Worth]]:
 def _item(line: tuple[str, int, Worth], scale: Scale) -> dict[str, object]:
     """Always net, also where prices include the tax, with the tax of each rate beside it; of a discount both are negative."""
     item, units, worth = line
-    taxes = [{"id": _number(tax.rate), "refund_total": money.show(tax.minor, scale.places)} for tax in worth.tax if tax.minor]
+    taxes = [{"id": _number(tax.rate, _RATE), "refund_total": money.show(tax.minor, scale.places)} for tax in worth.tax if tax.minor]
     return {"id": _number(item), "quantity": units, "refund_total": money.show(worth.net, scale.places), "refund_tax": taxes}
 
 
-def _number(ref: str) -> int:
-    if not _ID.fullmatch(ref):
+def _number(ref: str, form: re.Pattern[str] = _ID) -> int:
+    if not form.fullmatch(ref):
         raise Rejected("a reference that is none of WooCommerce's")
     return int(ref)
 

@@ -186,7 +186,10 @@ class Client:
         url = self.url
         for _ in range(_HOPS):
             where = got.headers.get("location", "")
-            url = urljoin(url, where)
+            try:
+                url = urljoin(url, where)
+            except ValueError:  # no address at all
+                break
             if got.status not in _REDIRECTS or not where or not same_host(url, self.url):
                 break
             got = self._api.follow(url, call=Call(READ, self.wire.guard), by_query=by_query)

@@ -102,18 +102,35 @@ class At:
         A number is read when it is whole; parse answers with `parse_float=str` where others may come.
         """
         inner = self.key(name)
-        value = inner.value
-        if not isinstance(value, str) and type(value) is not int:
-            inner.refuse(f"{_kind(value)} where an amount was expected")
-        text = value if isinstance(value, str) else str(max(min(value, _LARGEST), -_LARGEST))
+        text = inner.digits()
         whole, _, fraction = text.partition(".")
         if len(fraction) > places and not fraction[places:].strip("0"):
             text = f"{whole}.{fraction[:places]}" if places else whole
-        try:
-            minor = money.parse(text, places) if len(text) <= _LONGEST_AMOUNT else _LARGEST
-        except money.MalformedAmount:
-            minor = _LARGEST
-        return minor if abs(minor) < _LARGEST else inner.refuse(f"{text[:40]!r} where an amount with {places} decimals was expected")
+        minor = _minor(text, places)
+        return inner.refuse(f"{text[:40]!r} where an amount with {places} decimals was expected") if minor is None else minor
+
+    def rounded(self, name: str, places: int) -> int:
+        """Minor units of an amount that may show more decimals than its currency has, half away from zero."""
+        inner = self.key(name)
+        text = inner.digits()
+        more = max(0, len(text.partition(".")[2]) - places)
+        minor = _minor(text, places + more)
+        return inner.refuse(f"{text[:40]!r} where an amount was expected") if minor is None else money.half_up(minor, 10**more)
+
+    def digits(self) -> str:
+        """What stands here as an amount is written: a text, or a whole number."""
+        if not isinstance(self.value, str) and type(self.value) is not int:
+            self.refuse(f"{_kind(self.value)} where an amount was expected")
+        return self.value if isinstance(self.value, str) else str(max(min(self.value, _LARGEST), -_LARGEST))
+
+
+def _minor(text: str, places: int) -> int | None:
+    """None where it is no plain decimal, or too large."""
+    try:
+        minor = money.parse(text, places) if len(text) <= _LONGEST_AMOUNT else _LARGEST
+    except money.MalformedAmount:
+        return None
+    return minor if abs(minor) < _LARGEST else None
 
 
 def _kind(value: object) -> str:

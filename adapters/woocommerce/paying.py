@@ -7,7 +7,10 @@ So a refund that is not listed proves nothing, and one that is listed is paid on
 
 from __future__ import annotations
 
-from adapters.woocommerce import booking
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from adapters.woocommerce import answers, booking
 from adapters.woocommerce.booking import Booked
 from adapters.woocommerce.client import Client
 from adapters.woocommerce.fields import At, Untranslatable
@@ -23,6 +26,7 @@ from connector.domain.platform import (
     Rejected,
     Sighting,
     SightingKind,
+    Throttled,
 )  # fmt: skip
 
 _UNSURE = "the refund is listed, and its gateway has not said that it paid"
@@ -31,10 +35,14 @@ _UNLISTED = "the refund is not listed, which proves nothing"
 
 def refund(orders: Orders, told: RefundOrder, attempt: Attempt) -> Receipt:
     """Send the money back, unless it was sent already. Raises as `Store.refund`."""
-    seen = orders.fresh(told.order)
-    if earlier := booking.found(seen.refunds, told.key, seen.places):
+    with nothing_written():
+        seen = orders.fresh(told.order)
+        earlier = booking.found(seen.refunds, told.key, seen.places)
+    if earlier:
         return _receipt(earlier, told)
     fits(seen, told)
+    if not seen.order.paid:
+        raise Rejected("the order was never paid")  # the shop would ask the gateway all the same (10.5, verified)
     if not all(tender.pays_back for tender in seen.order.tenders):
         raise Rejected("the order was paid through a gateway that cannot send money back")
     body = booking.refund_body(told, orders.scale(seen.places))
@@ -44,16 +52,32 @@ def refund(orders: Orders, told: RefundOrder, attempt: Attempt) -> Receipt:
 
 def find(orders: Orders, told: RefundOrder) -> Sighting:
     """Look for it in the shop's list. Never ABSENT."""
-    places = money.decimals(told.amount.currency)
     try:
-        earlier = booking.found(orders.client.pages(f"orders/{number(told.order)}/refunds"), told.key, places)
-    except Rejected:  # the order is gone, and its refunds with it
-        earlier = None
+        earlier = booking.found(listed(orders.client, told), told.key, money.decimals(told.amount.currency))
+    except Untranslatable as error:
+        return Sighting(SightingKind.IN_DOUBT, words=f"the list of refunds cannot be read: {error.key}")
     if earlier is None:
         return Sighting(SightingKind.IN_DOUBT, words=_UNLISTED)
     if earlier.minor is None or not earlier.paid:
         return Sighting(SightingKind.IN_DOUBT, words=_UNSURE)
     return Sighting(SightingKind.SETTLED, Receipt(earlier.ref, Money(earlier.minor, told.amount.currency)))
+
+
+def listed(client: Client, told: RefundOrder | CreditOrder) -> tuple[At, ...]:
+    """The refunds of the order, none where it is gone: they went with it. Raises `Throttled`, `Revoked`, `Untranslatable`."""
+    try:
+        return tuple(client.pages(f"orders/{number(told.order)}/refunds"))
+    except Rejected:
+        return ()
+
+
+@contextmanager
+def nothing_written() -> Iterator[None]:
+    """What cannot be read before anything is written may be read better the next time. Raises `Throttled`."""
+    try:
+        yield
+    except Untranslatable as error:
+        raise Throttled(answers.SOON, f"cannot be read: {error.key}") from error
 
 
 def fits(seen: Fresh, told: RefundOrder | CreditOrder) -> None:

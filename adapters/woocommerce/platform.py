@@ -28,10 +28,15 @@ from connector.domain.platform import (
 )  # fmt: skip
 
 APP_NAME: Final = "Retour"
-_DOOR = re.compile(r"/webhooks/woocommerce/([A-Za-z0-9_-]{8,200})", re.ASCII)
+_DOOR = re.compile(r"/webhooks/woocommerce/([A-Za-z0-9_-]{8,200})\Z", re.ASCII)
 _LARGEST_GRANT: Final = 10_000
-_KEY = re.compile(r"c[ks]_[0-9A-Za-z]{16,100}", re.ASCII)
-_STATE = re.compile(r"[A-Za-z0-9._~-]{8,500}", re.ASCII)
+# What WooCommerce posts (10.5), and how each looks.
+_GRANTED: Final = {
+    "consumer_key": re.compile(r"ck_[0-9A-Za-z]{16,100}", re.ASCII),
+    "consumer_secret": re.compile(r"cs_[0-9A-Za-z]{16,100}", re.ASCII),
+    "key_permissions": re.compile(r"read|write|read_write"),
+    "user_id": re.compile(r"[A-Za-z0-9._~-]{8,500}", re.ASCII),
+}
 _CODE = re.compile(r"[a-z0-9_-]{1,100}", re.ASCII)
 
 
@@ -74,13 +79,10 @@ class WooPlatform:
             fields = None
         if request.method != "POST" or not isinstance(fields, dict):
             raise BadSignature("not what WooCommerce posts")
-        texts = {name: fields.get(name) for name in ("consumer_key", "consumer_secret", "key_permissions", "user_id")}
-        patterns = (_KEY, _KEY, re.compile("read|write|read_write"), _STATE)
-        found = [
-            value for value, pattern in zip(texts.values(), patterns, strict=True) if isinstance(value, str) and pattern.fullmatch(value)
-        ]
+        texts = {name: value for name in _GRANTED if isinstance(value := fields.get(name), str)}
+        found = [texts[name] for name, pattern in _GRANTED.items() if pattern.fullmatch(texts.get(name, ""))]
         key_id = fields.get("key_id")
-        if len(found) < len(texts) or type(key_id) is not int or not 0 < key_id < 2**63:
+        if len(found) < len(_GRANTED) or type(key_id) is not int or not 0 < key_id < 2**63:
             raise BadSignature("not what WooCommerce posts")
         key, secret, permissions, state = found
         credentials = {"consumer_key": key, "consumer_secret": secret, "key_id": str(key_id), "permissions": permissions}
@@ -88,8 +90,11 @@ class WooPlatform:
 
     def claimed_shop(self, request: HttpRequest) -> ShopClaim:
         """The opaque word at the end of the address; what the headers say of the source is no proof and not read."""
-        door = _DOOR.search(urlsplit(request.url).path)
-        return ShopClaim(path_token=door[1]) if door and urlsplit(request.url).path.endswith(door[0]) else ShopClaim()
+        try:
+            door = _DOOR.search(urlsplit(request.url).path)
+        except ValueError:  # no address at all
+            door = None
+        return ShopClaim(path_token=door[1]) if door else ShopClaim()
 
     def read_webhook(self, request: HttpRequest, keys: Sequence[bytes]) -> WebhookEvent:
         """The delivery, verified over its raw bytes. Raises `BadSignature`."""

@@ -6,9 +6,11 @@ Each misfortune is told apart by what the store itself shows; none of them can b
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from html import unescape
 from typing import Final
 from urllib.parse import urljoin, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -26,6 +28,9 @@ from connector.domain.platform import Throttled
 
 OLDEST: Final = (9, 0)
 _HOPS: Final = 4
+_LONGEST_NAME: Final = 80
+_FRESH: Final = "retour"  # WordPress passes over a parameter that it does not know
+_OWN: Final = "woocommerce_rest_"  # how WooCommerce's own codes begin; a security plugin has others
 _LINK = re.compile(r'<([^<>\s]{1,2000})>\s*;\s*rel="https://api\.w\.org/"')
 _VERSION = re.compile(r"([0-9]{1,4})\.([0-9]{1,4})[0-9A-Za-z.+-]{0,30}", re.ASCII)
 # Store credit by plugins, as namespaces of the REST index and as folders of plugins.
@@ -53,6 +58,8 @@ def probe(client: Client, credentials: Mapping[str, str], *, dev: bool) -> tuple
     """
     url, index, clock_offset = _index(client.wire, client.url, dev=dev)
     there = client.at(url)
+    if not isinstance(index.table().get("namespaces"), list):
+        raise NotConnectable(Misfortune.NO_REST)
     namespaces = [each for each in _list(index, "namespaces") if isinstance(each, str)]
     if "wc/v3" not in namespaces:
         raise NotConnectable(Misfortune.NO_WOOCOMMERCE)
@@ -61,6 +68,8 @@ def probe(client: Client, credentials: Mapping[str, str], *, dev: bool) -> tuple
         _may_write(there, credentials)
         facts = {
             "url": url,
+            "name": _name(index),
+            "tells_of_refunds": "yes",  # it writes to the shopper about each refund, and REST cannot keep it from that (10.5)
             "auth": "query" if there.by_query else "basic",
             "clock_offset": str(clock_offset),
             **_zone(index),
@@ -86,8 +95,12 @@ def _index(over: Wire, url: str, *, dev: bool) -> tuple[str, At, int]:
     root = _root(*_follow(over, f"{url}/", url, dev=dev))
     if "rest_route=" in root:
         raise NotConnectable(Misfortune.PLAIN_PERMALINKS)
-    if not _base(root) or root == at or not _related(root, url, dev=dev):
+    if not _base(root) or not _related(root, url, dev=dev):
         raise NotConnectable(Misfortune.NO_REST)
+    if _base(root) == _base(at) and got.status == 200:  # WordPress says that it is there, and a page came
+        raise NotConnectable(Misfortune.BLOCKED)
+    if _base(root) == _base(at):  # the web server rewrites nothing; this way it need not (10.5, verified)
+        root = f"{_base(root)}/index.php/wp-json/"
     got, at = _follow(over, root, url, dev=dev)
     if got.status != 200 or not isinstance(got.json, dict) or not (base := _base(at)):
         _refused(got)
@@ -101,12 +114,22 @@ def _follow(over: Wire, url: str, typed: str, *, dev: bool) -> tuple[Answer, str
         got = _get(over, url, dev=dev)
         if got.status not in {301, 302, 303, 307, 308} or not got.headers.get("location"):
             return got, url
-        url = urljoin(url, got.headers["location"])
+        url = _joined(url, got.headers["location"])
         if not dev and urlsplit(url).scheme == "http":
             raise NotConnectable(Misfortune.NO_TLS)
         if not _related(url, typed, dev=dev):
             raise NotConnectable(Misfortune.OTHER_STORE, (urlsplit(url).hostname or "")[:200])
     raise NotConnectable(Misfortune.BLOCKED)
+
+
+def _joined(url: str, named: str) -> str:
+    """An address that the store named. Raises `NotConnectable` where it is none."""
+    try:
+        found = urlsplit(urljoin(url, named))
+    except ValueError:
+        raise NotConnectable(Misfortune.UNREADABLE) from None
+    echoed = [each for each in found.query.split("&") if each and not each.startswith(f"{_FRESH}=")]
+    return found._replace(query="&".join(echoed), fragment="").geturl()
 
 
 def _get(over: Wire, url: str, *, dev: bool) -> Answer:
@@ -129,7 +152,8 @@ def _send(over: Wire, url: str) -> Answer:
         "Accept-Encoding": "gzip",
         "Cache-Control": "no-cache",
     }
-    return over.send(requests.Request("GET", url, headers=headers), Call(READ, over.guard))
+    # Some hosts keep what /wp-json says for minutes, its time of day included.
+    return over.send(requests.Request("GET", url, headers=headers, params={_FRESH: secrets.token_hex(4)}), Call(READ, over.guard))
 
 
 def _related(url: str, typed: str, *, dev: bool) -> bool:
@@ -154,11 +178,13 @@ def _root(got: Answer, at: str) -> str:
     if found is None:
         _refused(got)
         raise NotConnectable(Misfortune.NO_REST)
-    return str(urljoin(at, found[1]))
+    return _joined(at, found[1])
 
 
 def _refused(got: Answer) -> None:
     """What answers in the store's place. Raises `NotConnectable` where it is known."""
+    if got.status == 200 and got.is_json and got.json is None:
+        raise NotConnectable(Misfortune.UNREADABLE)
     text = got.body[:20_000].decode("utf-8", "replace").lower()
     challenge = "cf-ray" in got.headers and "just a moment" in text
     if got.status == 503 and not challenge:
@@ -191,16 +217,20 @@ def _ask(client: Client, path: str, fields: str = "") -> At:
     found = got.json
     if got.status == 200 and found is not None:
         return At(found)
-    if got.status == 401 and got.code:
+    if got.status == 401 and got.code.startswith(_OWN):
         raise NotConnectable(_why_unauthorized(client, got))
-    if got.status == 403 and got.code:
+    if got.status == 403 and got.code.startswith(_OWN):
         raise NotConnectable(Misfortune.TOO_FEW_RIGHTS)
     if got.status == 404 and got.code == "rest_no_route":
         raise NotConnectable(Misfortune.NO_WOOCOMMERCE)
-    if got.status == 0:
-        raise NotConnectable(Misfortune.SLOW if got.why == wire.TOO_SLOW else Misfortune.UNREACHABLE)
+    _unanswered(got)
     _refused(got)
     raise NotConnectable(Misfortune.BLOCKED if not got.is_json else Misfortune.UNREADABLE)
+
+
+def _unanswered(got: Answer) -> None:
+    if got.status == 0:
+        raise NotConnectable(Misfortune.SLOW if got.why == wire.TOO_SLOW else Misfortune.UNREACHABLE)
 
 
 def _why_unauthorized(client: Client, got: Answer) -> Misfortune:
@@ -208,9 +238,13 @@ def _why_unauthorized(client: Client, got: Answer) -> Misfortune:
 
     A store that thinks it is asked over http gives itself away: it takes a signature over an http address, and only then.
     """
-    if got.code != "woocommerce_rest_authentication_error" and client.signed_as_http("system_status").status not in (0, 401):
-        return Misfortune.TLS_AT_PROXY
-    return Misfortune.WRONG_KEYS
+    if got.code == "woocommerce_rest_authentication_error":  # a wrong secret, and a key that may only write
+        return Misfortune.WRONG_KEYS
+    try:
+        is_plain = client.signed_as_http("system_status").status not in (0, 401)
+    except Throttled:
+        raise NotConnectable(Misfortune.SLOW) from None
+    return Misfortune.TLS_AT_PROXY if is_plain else Misfortune.WRONG_KEYS
 
 
 def _status(client: Client) -> At:
@@ -225,13 +259,14 @@ def _may_write(client: Client, credentials: Mapping[str, str]) -> None:
         got = client.ask("PUT", "webhooks/0", {})
     except Throttled:
         raise NotConnectable(Misfortune.SLOW) from None
-    if got.status == 401 and got.code:
+    if got.status == 401 and got.code.startswith(_OWN):
         raise NotConnectable(Misfortune.READ_ONLY_KEYS)
-    if got.status == 403 and got.code:
+    if got.status == 403 and got.code.startswith(_OWN):
         raise NotConnectable(Misfortune.TOO_FEW_RIGHTS)
-    if not got.code:
+    if got.status in (401, 403) or not got.code:
+        _unanswered(got)
         _refused(got)
-        raise NotConnectable(Misfortune.SLOW if got.why == wire.TOO_SLOW else Misfortune.BLOCKED)
+        raise NotConnectable(Misfortune.BLOCKED)
 
 
 def _environment(status: At, url: str) -> dict[str, str]:
@@ -269,8 +304,11 @@ def _is_same_store(home: str, url: str) -> bool:
 
 def _settings(client: Client) -> dict[str, str]:
     tax, general = _options(client, "settings/tax"), _options(client, "settings/general")
+    inclusive = tax.get("woocommerce_prices_include_tax")
+    if inclusive not in ("yes", "no"):  # what a coupon is worth hangs on it
+        raise Untranslatable("woocommerce_prices_include_tax", "neither yes nor no")
     return {
-        "prices_include_tax": _yes(tax.get("woocommerce_prices_include_tax")),
+        "prices_include_tax": _yes(inclusive),
         "round_at_subtotal": _yes(tax.get("woocommerce_tax_round_at_subtotal")),
         "coupons": _yes(general.get("woocommerce_enable_coupons", "yes")),
     }
@@ -287,6 +325,12 @@ def _yes(value: object) -> str:
 def _gateways(client: Client) -> str:
     found = [gateway.text("id") for gateway in _ask(client, "payment_gateways").items() if supports_refunds(gateway)]
     return ",".join(sorted(each for each in found if re.fullmatch(r"[A-Za-z0-9_-]{1,100}", each)))
+
+
+def _name(index: At) -> str:
+    """What the store calls itself; WordPress writes it as HTML."""
+    said = unescape(index.text_or_nothing("name")) if isinstance(index.table().get("name"), str) else ""
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in said).split())[:_LONGEST_NAME]
 
 
 def _zone(index: At) -> dict[str, str]:

@@ -114,7 +114,7 @@ class Orders:
             try:
                 yield from self.brief([body])
             except Untranslatable as error:
-                log.error("order.untranslatable", extra={"order": body.whole("id"), "key": error.key})  # noqa: TRY400 - no traceback is needed
+                log.error("order.untranslatable", extra={"order": _shown(body), "key": error.key})  # noqa: TRY400 - no traceback is needed
 
     def together(self, refs: Sequence[OrderRef]) -> Iterator[At]:
         """Many orders at once, as the store writes them. Lists leave the bin out, so who is missing there is asked for alone."""
@@ -141,6 +141,12 @@ def supports_refunds(gateway: At) -> bool:
     """Whether a gateway can send money back, switched on or not: what was paid through it before it was switched off still can."""
     listed = gateway.table().get("method_supports")
     return isinstance(listed, list) and "refunds" in listed
+
+
+def _shown(body: At) -> int | None:
+    """The id of an order that nobody can read, if it has one."""
+    found = body.value.get("id") if isinstance(body.value, dict) else None
+    return found if type(found) is int else None
 
 
 def number(ref: str) -> str:

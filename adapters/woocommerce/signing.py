@@ -31,7 +31,7 @@ def read(request: HttpRequest, keys: Sequence[bytes]) -> WebhookEvent:
     """
     if is_ping(request):
         return WebhookEvent(topic="")
-    claimed = _only(request, _SIGNATURE).encode("utf-8", "surrogateescape")  # bytes: compare_digest refuses texts that are not ASCII
+    claimed = _only(request, _SIGNATURE).encode("utf-8", "surrogatepass")  # bytes: compare_digest refuses texts that are not ASCII
     proven = [hmac.compare_digest(claimed, sign(request.body, key)) for key in keys if key]
     if not any(proven):
         raise BadSignature("not signed with a key of this shop")
@@ -44,11 +44,11 @@ def read(request: HttpRequest, keys: Sequence[bytes]) -> WebhookEvent:
 
 def is_ping(request: HttpRequest) -> bool:
     """The unsigned greeting: it carries no header of a delivery, and nothing to act on."""
-    return _PING.fullmatch(request.body) is not None and not any(name.startswith("x-wc-") for name, _ in request.headers)
+    return _PING.fullmatch(request.body) is not None and not any(name.lower().startswith("x-wc-") for name, _ in request.headers)
 
 
 def _only(request: HttpRequest, name: str) -> str:
-    found = [value for header, value in request.headers if header == name]
+    found = [value for header, value in request.headers if header.lower() == name]
     if len(found) != 1:
         raise BadSignature(f"{len(found)} headers {name}, where one was expected")
     return found[0]

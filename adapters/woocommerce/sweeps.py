@@ -17,7 +17,7 @@ from adapters.woocommerce.client import PAGE
 from adapters.woocommerce.fields import At, Untranslatable
 from adapters.woocommerce.reading import Orders
 from connector.domain.orders import Order, OrderRef
-from connector.domain.platform import ImportPage, Rejected
+from connector.domain.platform import ImportPage
 
 HISTORY: Final = timedelta(days=400)
 _SECOND: Final = timedelta(seconds=1)
@@ -28,31 +28,37 @@ def changed(orders: Orders, since: datetime) -> Iterator[Order]:
     """Brief orders changed or refunded after `since`.
 
     First those whose refunds alone tell of it: a refund does not always change its order (`GET /refunds`, WooCommerce 9.0), and
-    such an order's own time lies before `since`. Then the changed ones, oldest change first.
+    such an order's own time lies before `since`. Then the changed ones, oldest change first. Last those refunded ones that changed
+    and are in the bin: no list by time shows them.
     """
     since = since.astimezone(UTC).replace(microsecond=0)
+    binned: dict[OrderRef, Order] = {}
     for order in orders.readable(orders.together(_refunded_since(orders, since))):
-        if order.changed_at is not None and order.changed_at <= since:
+        if order.changed_at is None or order.changed_at <= since:
             yield order
-    yield from orders.readable(_modified_since(orders, since))
+        else:
+            binned[order.ref] = order
+    for order in orders.readable(_modified_since(orders, since)):
+        binned.pop(order.ref, None)
+        yield order
+    yield from binned.values()
 
 
 def _refunded_since(orders: Orders, since: datetime) -> list[OrderRef]:
     asked = {"after": _text(since), "dates_are_gmt": "true", "orderby": "date", "order": "asc"}
     parents: dict[OrderRef, None] = {}
-    try:
-        for refund in orders.client.pages("refunds", asked):
-            made = refund.instant("date_created_gmt")
-            if made is None or made <= since:
-                refund.key("date_created_gmt").refuse("a time before the one that was asked for")
-            parents[OrderRef(str(refund.whole("parent_id", lowest=1)))] = None
-    except Rejected:  # there is no such list before 9.0
-        return []
+    for refund in orders.client.pages("refunds", asked):
+        made = refund.instant("date_created_gmt")
+        if made is None or made <= since:
+            refund.key("date_created_gmt").refuse("a time before the one that was asked for")
+        if parent := refund.whole("parent_id", lowest=0):  # 0: its order is gone
+            parents[OrderRef(str(parent))] = None
     return list(parents)
 
 
 def _modified_since(orders: Orders, since: datetime) -> Iterator[At]:
     seen: set[tuple[int, datetime]] = set()
+    before: list[tuple[int, datetime]] = []
     after, page = since, 1
     while True:
         found = _page(orders, {"modified_after": _text(after), "order": "asc", "page": str(page)})
@@ -64,6 +70,10 @@ def _modified_since(orders: Orders, since: datetime) -> Iterator[At]:
                 yield body
         if len(found) < PAGE:
             return
+        these = [(body.whole("id"), at) for body, at in found]
+        if page > 1 and these == before:
+            raise Untranslatable("orders", "the same page again")
+        before = these
         newest = max(at for _, at in found) - _SECOND
         after, page = (newest, 1) if newest > after else (after, page + 1)
 
@@ -80,11 +90,12 @@ def history(orders: Orders, cursor: str | None) -> ImportPage:
     except ValueError:
         known, before = None, began + timedelta(days=1)
     page = int(known[2]) if known else 1
-    asked = {"modified_before": _text(before), "modified_after": _text(began - HISTORY), "order": "desc", "page": str(page)}
+    after = began - HISTORY
+    asked = {"modified_before": _text(before), "modified_after": _text(after), "order": "desc", "page": str(page)}
     found = _page(orders, asked)
     for body, at in found:
-        if at >= before:
-            body.key("date_modified_gmt").refuse("a time after the one that was asked for")
+        if not after < at < before:
+            body.key("date_modified_gmt").refuse("a time outside those that were asked for")
     following: str | None = None
     if len(found) == PAGE:
         oldest = min(at for _, at in found) + _SECOND
@@ -104,4 +115,4 @@ def _page(orders: Orders, asked: dict[str, str]) -> list[tuple[At, datetime]]:
 
 
 def _text(at: datetime) -> str:
-    return at.strftime("%Y-%m-%dT%H:%M:%S")
+    return at.replace(tzinfo=None).isoformat(timespec="seconds")

@@ -179,8 +179,9 @@ def _worth(at: At, places: int) -> Worth:
 
 
 def _tax(at: At, places: int) -> Tax:
+    """Before 10 WooCommerce shows the tax of a rate with all digits that it stores, beside a rounded `total_tax` (9.4, verified)."""
     rate = RateRef(str(at.whole("id", lowest=0)))
-    return Tax(rate, 0 if at.key("total").value == "" else at.amount("total", places))  # "" where nobody entered a tax
+    return Tax(rate, 0 if at.key("total").value == "" else at.rounded("total", places))  # "" where nobody entered a tax
 
 
 def _one_sign(at: At, worth: Worth) -> Worth:

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from sqlalchemy import ColumnElement, and_, bindparam, delete, func, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from connector import db
@@ -83,11 +84,11 @@ def put(session: Session, deliveries: Collection[Delivery], *, now: datetime) ->
 
     Those of a shop that was uninstalled meanwhile are dropped.
     """
-    shops = {delivery.shop_id for delivery in deliveries}
-    served = set(session.execute(select(Shop.id).where(Shop.id.in_(shops), Shop.status != ShopStatus.UNINSTALLED)).scalars())
+    connection, shops = session.connection(), {delivery.shop_id for delivery in deliveries}
+    served = set(connection.execute(_SERVED, {"shops": list(shops)}).scalars())
     rows = [_row(delivery, now) for delivery in sorted(deliveries, key=_place) if delivery.shop_id in served]
     if rows:
-        session.execute(db.upsert(session, HintRow).on_conflict_do_nothing(), rows)
+        connection.execute(_KEEP[connection.dialect.name], rows)
         _see_to_a_refresh(session, served, now=now)
 
 
@@ -209,9 +210,8 @@ def _see_to_a_refresh(session: Session, shops: Collection[uuid.UUID], *, now: da
     not count, for its run may have begun, and nobody could claim it while deliveries keep coming. One that is long overdue counts
     again: no worker is there, and rows must not pile up.
     """
-    ahead = and_(OutboxRow.available_at > now, OutboxRow.available_at <= now + REFRESH_AFTER)
-    will_do = and_(_refreshes(), OutboxRow.shop_id.in_(shops), or_(ahead, OutboxRow.available_at < now - _LAGGING))
-    seen_to = set(session.execute(db.skip_locked(session, select(OutboxRow.shop_id).where(will_do))).scalars())
+    told = {"shops": list(shops), "now": now, "soon": now + REFRESH_AFTER, "lagging": now - _LAGGING}
+    seen_to = set(session.connection().execute(db.skip_locked(session, _WILL_DO), told).scalars())
     for shop in sorted(set(shops) - seen_to):
         outbox.put(session, Kind.REFRESH, shop, shop=shop, now=now, delay=REFRESH_AFTER)
 
@@ -238,3 +238,19 @@ def _alarm(session: Session, shop: uuid.UUID, kind: AlarmKind, facts: Mapping[st
     raised = row.on_conflict_do_update(index_elements=["shop_id", "kind", "subject"], set_=anew, where=Alarm.cleared_at.is_not(None))
     if db.changed(session, raised) == 1:
         timeline.record(session, f"alarm.{kind.value}", shop=shop, rma=None, who="machine", at=now, facts=facts)
+
+
+# What every batch of deliveries asks, built once: to build it anew took a third of the time of a batch of eight.
+_SERVED: Final = select(Shop.id).where(Shop.id.in_(bindparam("shops", expanding=True)), Shop.status != ShopStatus.UNINSTALLED)
+_KEEP: Final = {
+    "sqlite": sqlite.insert(HintRow).on_conflict_do_nothing(),
+    "postgresql": postgresql.insert(HintRow).on_conflict_do_nothing(),
+}
+_WILL_DO: Final = select(OutboxRow.shop_id).where(
+    _refreshes(),
+    OutboxRow.shop_id.in_(bindparam("shops", expanding=True)),
+    or_(
+        and_(OutboxRow.available_at > bindparam("now"), OutboxRow.available_at <= bindparam("soon")),
+        OutboxRow.available_at < bindparam("lagging"),
+    ),
+)

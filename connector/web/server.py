@@ -15,13 +15,15 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from waitress import wasyncore
+from waitress.adjustments import Adjustments
 from waitress.channel import HTTPChannel
-from waitress.server import TcpWSGIServer, create_server
+from waitress.server import TcpWSGIServer
 from waitress.task import WSGITask
 
 from connector import logs, wiring
 from connector.app import create_app
 from connector.config import Misconfigured, Settings
+from connector.secrets import UnusableKey
 from connector.signals import StopSignals
 from connector.web.intake import Intake
 
@@ -33,6 +35,7 @@ GRACE: Final = 25.0  # seconds to finish what was begun; hosts kill after thirty
 LARGEST_BODY: Final = 4 * 1024 * 1024  # bytes; what a door takes is its own business, and less
 SLOWEST: Final = 60.0  # seconds for a request to come in, however it drips
 _CONNECTIONS: Final = 1000
+_BACKLOG: Final = 1024
 _IDLE: Final = 1.0  # seconds of silence after which a leaving server hangs up
 _TICK: Final = 0.1
 
@@ -69,26 +72,24 @@ class Server:
     """One web process' server: listens from the start, serves in `run`."""
 
     def __init__(self, app: WSGIApplication, host: str, port: int, *, threads: int = THREADS, slowest: float = SLOWEST) -> None:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._slowest, self._looked_at = slowest, time.monotonic()
         self._open: dict[int, Any] = {}  # the socket, the trigger and the connections, by file
-        listener = socket.create_server((host, port), family=family, backlog=1024)
+        self._ended, self._ending = False, threading.Lock()
+        listener = _listener(host, port)
         self.port: int = listener.getsockname()[1]
-        server = create_server(
-            app,
-            map=self._open,
-            sockets=[listener],
+        settings = Adjustments(
+            host="127.0.0.1",  # it looks up the name of a host to listen on; ours listens already
+            port=self.port,
             threads=threads,
             connection_limit=_CONNECTIONS,
-            asyncore_use_poll=True,
             max_request_body_size=LARGEST_BODY,
             max_request_header_size=64 * 1024,
             ident=None,
             clear_untrusted_proxy_headers=False,  # who wrote X-Forwarded-For, and whether it is believed, `guards` knows
         )
-        assert isinstance(server, TcpWSGIServer)  # noqa: S101 - typing only
-        server.channel_class = _Channel
-        self._server = server
+        where = listener.family, listener.type, listener.proto, listener.getsockname()
+        self._server = TcpWSGIServer(app, self._open, _sock=listener, adj=settings, sockinfo=where, bind_socket=False)
+        self._server.channel_class = _Channel
 
     def run(self, stopping: Callable[[], bool], *, grace: float = GRACE) -> bool:
         """Serve until `stopping` says so, then finish what was begun. False where `grace` seconds were not enough for that."""
@@ -101,12 +102,16 @@ class Server:
             self._hang_up()
         left = len(self._channels())
         self._server.task_dispatcher.shutdown(timeout=0 if left else 5)
-        wasyncore.close_all(self._open)
+        with self._ending:
+            self._ended = True
+            wasyncore.close_all(self._open)
         return not left
 
     def wake(self) -> None:
-        """Make `run` look at once whether it is to stop."""
-        self._server.pull_trigger()
+        """Make `run` look at once whether it is to stop. Nothing where it has ended."""
+        with self._ending:
+            if not self._ended:
+                self._server.pull_trigger()
 
     def _turn(self, seconds: float) -> None:
         wasyncore.loop(timeout=seconds, use_poll=True, map=self._open, count=1)
@@ -134,6 +139,13 @@ class Server:
         return [each for each in list(self._open.values()) if isinstance(each, _Channel)]
 
 
+def _listener(host: str, port: int) -> socket.socket:
+    """A socket that listens. `::` takes in IPv4 as well, where the machine can do that. Raises `OSError`."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    both = host == "::" and socket.has_dualstack_ipv6()
+    return socket.create_server((host, port), family=family, backlog=_BACKLOG, dualstack_ipv6=both)
+
+
 def address(environ: Mapping[str, str], *, dev: bool) -> tuple[str, int]:
     """Where to listen: PORT (8000), and HOST. A host that gives us a PORT comes in from outside; anybody else means this machine only.
 
@@ -158,7 +170,8 @@ def main() -> int:
     try:
         settings = Settings.from_env()
         host, port = address(os.environ, dev=settings.dev)
-    except Misconfigured as problem:
+        vault = wiring.vault(settings)
+    except (Misconfigured, UnusableKey) as problem:
         sys.stderr.write(f"{problem}\n")
         return 2
     logs.to_stderr(os.environ.get("RETOUR_LOG", "info"))
@@ -169,13 +182,14 @@ def main() -> int:
         create_app(settings, platforms=platforms),
         db=wiring.database(settings),  # without a bell: what it puts is due in two seconds, and then the clock rings
         platforms=platforms,
-        vault=wiring.vault(settings),
+        vault=vault,
         base_url=settings.base_url,
     )
     try:
         server = Server(intake, host, port)
     except OSError as trouble:
-        sys.stderr.write(f"cannot listen on {host}:{port}: {trouble.strerror}; set PORT to one that is free\n")
+        why = (trouble.strerror or "").partition(" (")[0]  # without what Python adds in brackets
+        sys.stderr.write(f"cannot listen on {host}:{port}: {why}; set HOST to an address of this machine and PORT to one that is free\n")
         return 2
     return serve(server, intake)
 

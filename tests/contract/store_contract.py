@@ -35,7 +35,7 @@ from connector.domain.quote import Quote, price
 from connector.domain.rma import Disposition
 from connector.domain.wanted import Payout, Wanted, WantedLine
 
-BASE_URL = "https://retour.example"
+BASE_URL = "https://127.0.0.1:9"  # nobody listens there, and nobody has to look up a name
 
 
 @dataclass(frozen=True)

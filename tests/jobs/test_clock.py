@@ -25,6 +25,7 @@ from connector.models import Kind, OutboxRow, Seal, Shop, ShopStatus, Unsealed
 from connector.services import outbox, seals, timeline
 from connector.signals import StopSignals
 from jobs.clock import KEPT, Clock
+from jobs.handlers import HANDLERS
 from tests.jobs.workers import wait_until
 from tests.servers import Postgres, Valkey
 from tests.services.acts import at_once, work
@@ -289,3 +290,7 @@ def test_f43_f47_a_database_that_goes_away_and_comes_back_is_waited_for(
 
     world.toy.far.close()
     database.dispose()
+
+
+def test_the_clock_rings_for_every_kind_that_is_worked_off() -> None:
+    assert set(HANDLERS) == {kind.value for kind in Kind}

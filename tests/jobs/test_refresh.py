@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import event, select, update
 from sqlalchemy.orm import Session
 
 from adapters.simulators.toy import ToyStore
@@ -55,6 +55,7 @@ class Shelves(ToyStore):
 
     reads: list[Sequence[OrderRef]] = field(default_factory=list)
     unreadable: set[str] = field(default_factory=set)
+    complaint: type[Exception] = Untranslatable
     trouble: list[Exception] = field(default_factory=list)
     gone: set[str] = field(default_factory=set)
     numbers: dict[str, str] = field(default_factory=dict)  # those that were given another one
@@ -66,7 +67,7 @@ class Shelves(ToyStore):
         if self.trouble:
             raise self.trouble.pop(0)
         if self.unreadable & set(refs):
-            raise Untranslatable
+            raise self.complaint
         found = [order for order in ToyStore.orders(self, refs) if order.ref not in self.gone]
         return [replace(order, number=self.numbers.get(order.ref, order.number)) for order in found]
 
@@ -178,6 +179,39 @@ def test_f40_orders_are_read_a_hundred_at_a_time(mail: Mail) -> None:
     assert mail.known() == set(refs)
 
 
+def test_f40_orders_are_written_down_fifty_at_a_time(mail: Mail) -> None:
+    refs = [str(n) for n in range(1001, 1101)]
+    mail.placed(*refs)
+    mail.comes(*map(body_of, refs))
+    commits: list[object] = []
+
+    def count(connection: object) -> None:
+        commits.append(connection)
+
+    event.listen(mail.db.engine, "commit", count)
+    try:
+        assert mail.refresh() is None
+    finally:
+        event.remove(mail.db.engine, "commit", count)
+
+    assert mail.known() == set(refs)
+    assert 0 < len(commits) <= 12  # and not one for each order
+
+
+def test_orders_that_are_gone_and_orders_that_are_there_may_come_together(mail: Mail, clock: Clock) -> None:
+    mail.placed("1001", "1002", "1003")
+    mail.comes(*map(body_of, ("1001", "1002", "1003")))
+    mail.refresh()
+    clock.advance(SECOND)
+    mail.shop.gone = {"1002"}
+    mail.comes(*(body_of(ref, 1) for ref in ("1001", "1002", "1003", "1004")))
+
+    assert mail.refresh() is None
+    with mail.db.reading() as session:
+        rows = session.execute(select(OrderRow.ref, OrderRow.gone_at)).all()
+    assert {row.ref: row.gone_at for row in rows} == {"1001": None, "1002": clock.now, "1003": None}
+
+
 def test_nothing_of_a_delivery_is_left_behind(mail: Mail) -> None:
     mail.placed("1001")
     mail.comes(body_of("1001"), b'{"action":"woocommerce_refund_created","arg":219}')
@@ -283,9 +317,11 @@ def test_f39_a_body_that_no_key_opens_is_set_aside(mail: Mail) -> None:
     assert [hint.poisoned_at is not None for hint in mail.hints()] == [True]
 
 
-def test_f39_one_order_that_cannot_be_read_holds_up_no_other(mail: Mail) -> None:
+@pytest.mark.parametrize("complaint", [Untranslatable, ValueError, KeyError, RecursionError])
+def test_f39_one_order_that_cannot_be_read_holds_up_no_other(mail: Mail, complaint: type[Exception]) -> None:
     refs = [str(n) for n in range(1001, 1101)]
     mail.placed(*refs)
+    mail.shop.complaint = complaint
     mail.shop.unreadable = {"1042"}
     mail.comes(*map(body_of, refs))
 
@@ -339,6 +375,16 @@ def test_f39_an_order_that_the_database_cannot_take_holds_up_no_other(mail: Mail
     else:
         assert outcome is None
         assert mail.known() == {"1001", "1002", "1003"}
+
+
+def test_f39_an_order_that_our_own_rules_cannot_take_holds_up_no_other(mail: Mail) -> None:
+    mail.placed("1001", "1002", "1003")
+    mail.shop.numbers = {"1002": "10\ud80002"}  # half a character: no encoding has it
+    mail.comes(*(body_of(ref) for ref in ("1001", "1002", "1003")))
+
+    assert mail.comes_back_in() == inbox.TAKEN_FOR
+    assert mail.known() == {"1001", "1003"}
+    assert [hint.ref for hint in mail.hints()] == ["1002"]
 
 
 # ── troubles of the shop ──

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from html import unescape
 from pathlib import Path
@@ -18,8 +18,9 @@ from werkzeug.test import TestResponse
 from connector.app import create_app
 from connector.config import Settings
 from connector.db import Database
-from connector.secrets import new_key
+from connector.secrets import Vault, new_key
 from tests.services.conftest import Shelf, clock, database, database_url, make_world, shelf, world
+from tests.web.postbox import House, connected, house
 from tests.web.tiny import TinyPlatform
 
 __all__ = ["Shelf", "clock", "database", "database_url", "make_world", "shelf", "world"]
@@ -79,6 +80,20 @@ class Browser:
     def _seen(self, answer: TestResponse) -> TestResponse:
         self.page = answer.text
         return answer
+
+
+@pytest.fixture
+def vault() -> Vault:
+    """The keys of an installation whose shops deliver."""
+    return Vault.of([new_key()], new_key())
+
+
+@pytest.fixture
+def home(database: Database, vault: Vault) -> Iterator[House]:
+    """A shop whose deliveries are signed as the samples are, and the door that they come to."""
+    connected(database, vault)
+    with house(database, vault) as here:
+        yield here
 
 
 @pytest.fixture

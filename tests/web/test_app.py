@@ -13,7 +13,7 @@ from flask import Flask, abort
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
-from connector import migrate
+from connector import revisions
 from connector.app import create_app
 from connector.db import Busy, Database
 from connector.domain.platform import BadSignature, Throttled
@@ -186,7 +186,7 @@ def test_ready_is_whoever_has_a_migrated_database(browser: Browser, database: Da
         session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     ahead = browser.get("/readyz").status_code
     with database.transaction() as session:
-        session.execute(text("UPDATE alembic_version SET version_num = :newest"), {"newest": migrate.newest()})
+        session.execute(text("UPDATE alembic_version SET version_num = :newest"), {"newest": revisions.newest()})
 
     assert (behind, ahead) == (503, 200)  # during a rolling deploy the database may be ahead of the code, never behind
 

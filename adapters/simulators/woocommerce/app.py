@@ -72,7 +72,7 @@ class App:
         for rest in due:
             try:
                 rest()
-            except (PhpDied, Problem):
+            except (PhpDied, Problem, Cut):
                 continue  # nobody is left to hear it
             except GoesOn as on:
                 self._leave(on.rest, on.after)

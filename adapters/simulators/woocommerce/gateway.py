@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -36,11 +35,15 @@ class Paid:
 
 @dataclass(slots=True)
 class Till:
-    """The gateway's side. `most` is how many refunds of one order were ever in it at once."""
+    """The gateway's side. `most` is how many refunds of one order were ever in it at once, `met` the reasons of each two that were.
+
+    A refund whose client gave up is in it until it has paid.
+    """
 
     site: Site
     most: int = 0
-    _inside: Counter[int] = field(default_factory=Counter)
+    met: list[tuple[str, str]] = field(default_factory=list)
+    _inside: dict[int, dict[int, str]] = field(default_factory=dict)  # by order: the reason of each refund
     _mutex: threading.Lock = field(default_factory=threading.Lock)
 
     def refund(self, order: Thing, refund: Thing, then: Callable[[], object]) -> None:
@@ -56,22 +59,32 @@ class Till:
             raise Declined(MISSING)
         if not gateway.refunds:
             raise Declined(UNSUPPORTED)
-        self._enter(order["id"])
+        self._enter(order["id"], refund)
         try:
+            self.site.switches.passing("in the gateway")
             self._answer(order, refund, then)
-        finally:
-            with self._mutex:
-                self._inside[order["id"]] -= 1
+        except GoesOn:
+            raise
+        except BaseException:
+            self._leave(order["id"], refund)
+            raise
+        self._leave(order["id"], refund)
 
     def payments(self) -> list[Paid]:
         """The books, oldest first."""
         rows = self.site.shelves.all("payment")
         return [Paid(row["order"], row["refund"], row["amount"], row["reason"], read(row["created"])) for row in rows]
 
-    def _enter(self, order: int) -> None:
+    def _enter(self, order: int, refund: Thing) -> None:
         with self._mutex:
-            self._inside[order] += 1
-            self.most = max(self.most, self._inside[order])
+            inside = self._inside.setdefault(order, {})
+            self.met.extend((reason, refund["reason"]) for reason in inside.values())
+            inside[refund["id"]] = refund["reason"]
+            self.most = max(self.most, len(inside))
+
+    def _leave(self, order: int, refund: Thing) -> None:
+        with self._mutex:
+            del self._inside[order][refund["id"]]
 
     def _answer(self, order: Thing, refund: Thing, then: Callable[[], object]) -> None:
         fault = self.site.faults.take({"gateway"})
@@ -103,7 +116,10 @@ class Till:
                 self._pay(order, refund)
 
     def _late(self, order: Thing, refund: Thing, then: Callable[[], object]) -> None:
-        self._pay(order, refund)
+        try:
+            self._pay(order, refund)
+        finally:
+            self._leave(order["id"], refund)
         then()
 
     def _pay(self, order: Thing, refund: Thing) -> None:

@@ -53,7 +53,7 @@ def order(site: Site, thing: Thing, refunds: Sequence[Thing], dp: int) -> Body:
         "cart_hash": thing["cart_hash"],
         "number": thing["number"],
         "meta_data": thing["meta_data"],
-        **_lines(thing, dp),
+        **_lines(site, thing, dp),
         "coupon_lines": [_coupon_line(line) for line in thing["coupon_lines"]],
         "refunds": [_short(site, one, dp) for one in sorted(refunds, key=_unordered)],
         "payment_url": f"{site.url}/checkout/order-pay/{ref}/?pay_for_order=true&key={thing['order_key']}",
@@ -70,7 +70,7 @@ def refund(site: Site, thing: Thing, dp: int, *, alone: bool = False) -> Body:
     """A refund in its order's list; `alone` in the list of all, where it names its order."""
     path = f"orders/{thing['order']}/refunds"
     parent = {"parent_id": thing["order"]} if alone else {}
-    lines = _lines(thing, dp)
+    lines = _lines(site, thing, dp)
     return {
         "id": thing["id"],
         **parent,
@@ -138,26 +138,32 @@ def note(site: Site, thing: Thing, order_ref: int) -> Body:
 def _short(site: Site, thing: Thing, dp: int) -> Body:
     """A refund in the order's own list, which tells its tax from 10.9 on."""
     shown = {"id": thing["id"], "reason": thing["reason"], "total": shown_total(thing, dp)}
-    major, minor = (int(part) for part in site.settings.version.split(".")[:2])
-    return shown | ({"total_tax": fixed(thing["total_tax"], dp)} if (major, minor) >= (10, 9) else {})
+    return shown | ({"total_tax": fixed(thing["total_tax"], dp)} if _version(site) >= (10, 9) else {})
 
 
-def _lines(thing: Thing, dp: int) -> Body:
+def _version(site: Site) -> tuple[int, int]:
+    major, minor = site.settings.version.split(".")[:2]
+    return int(major), int(minor)
+
+
+def _lines(site: Site, thing: Thing, dp: int) -> Body:
+    """The tax of each rate has all its digits before 10 (9.4, verified)."""
+    tax_dp = dp if _version(site) >= (10, 0) else None
     return {
-        "line_items": [_article(line, dp) for line in thing["line_items"]],
+        "line_items": [_article(line, dp, tax_dp) for line in thing["line_items"]],
         "tax_lines": [_tax_line(line, dp) for line in thing["tax_lines"]],
-        "shipping_lines": [_shipping(line, dp) for line in thing["shipping_lines"]],
-        "fee_lines": [_fee(line, dp) for line in thing["fee_lines"]],
+        "shipping_lines": [_shipping(line, dp, tax_dp) for line in thing["shipping_lines"]],
+        "fee_lines": [_fee(line, dp, tax_dp) for line in thing["fee_lines"]],
     }
 
 
-def _article(line: Thing, dp: int) -> Body:
+def _article(line: Thing, dp: int, tax_dp: int | None) -> Body:
     quantity = line["quantity"]
     return {
         **{key: line[key] for key in ("id", "name", "product_id", "variation_id", "quantity")},
         "tax_class": "",
         **{key: fixed(line[key], dp) for key in ("subtotal", "subtotal_tax", "total", "total_tax")},
-        "taxes": _taxes(line, dp),
+        "taxes": _taxes(line, tax_dp),
         "meta_data": line["meta"],
         **{key: line[key] for key in ("sku", "global_unique_id")},
         "price": raw(number(line["total"]) / quantity) if quantity else 0,
@@ -165,31 +171,34 @@ def _article(line: Thing, dp: int) -> Body:
     }
 
 
-def _shipping(line: Thing, dp: int) -> Body:
+def _shipping(line: Thing, dp: int, tax_dp: int | None) -> Body:
     return {
         **{key: line[key] for key in ("id", "method_title", "method_id", "instance_id")},
         **{key: fixed(line[key], dp) for key in ("total", "total_tax")},
-        "taxes": _taxes(line, dp),
+        "taxes": _taxes(line, tax_dp),
         "tax_status": line["tax_status"],
         "meta_data": line["meta"],
     }
 
 
-def _fee(line: Thing, dp: int) -> Body:
+def _fee(line: Thing, dp: int, tax_dp: int | None) -> Body:
     return {
         **{key: line[key] for key in ("id", "name")},
         "tax_class": "",
         "tax_status": line["tax_status"],
         "amount": "",
         **{key: fixed(line[key], dp) for key in ("total", "total_tax")},
-        "taxes": _taxes(line, dp),
+        "taxes": _taxes(line, tax_dp),
         "meta_data": line["meta"],
     }
 
 
-def _taxes(line: Thing, dp: int) -> list[Body]:
+def _taxes(line: Thing, dp: int | None) -> list[Body]:
+    def shown(amount: str) -> str:
+        return amount if dp is None else fixed(amount, dp)
+
     return [
-        {"id": int(ref), "total": fixed(tax["total"], dp), "subtotal": fixed(tax["subtotal"], dp) if "subtotal" in tax else ""}
+        {"id": int(ref), "total": shown(tax["total"]), "subtotal": shown(tax["subtotal"]) if "subtotal" in tax else ""}
         for ref, tax in line["taxes"].items()
     ]
 

@@ -41,6 +41,7 @@ class Switches:
     pretend_tls: bool = False  # http is taken for https, to try what is for https only
     no_v3: bool = False
     old: bool = False  # from before `modified_after`, which it ignores
+    passing: Callable[[str], object] = lambda _name: None  # called at each step of a refund, for tests that stop there
 
 
 @dataclass(slots=True)
@@ -73,6 +74,7 @@ class Site:
 
     def step(self, name: str) -> None:
         """Where PHP dies or sleeps, if that was ordered."""
+        self.switches.passing(name)
         fault = self.faults.take({name})
         if fault is None:
             return
