@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import func, select
 
 from adapters.simulators.woocommerce import Bought, WooShop
+from adapters.woocommerce.deliveries import TOPICS
 from adapters.woocommerce.platform import WooPlatform
 from connector.db import Database
 from connector.domain.orders import OrderRef
@@ -191,7 +192,7 @@ def switched_on(kept: Kept) -> list[bool]:
 def test_f38_webhooks_that_the_store_switched_off_are_on_again_and_the_gap_is_read(kept: Kept) -> None:
     """Nobody listens where it delivers: the seventh failure in a row switches a webhook off."""
     kept.poll()
-    assert switched_on(kept) == [True] * 4
+    assert switched_on(kept) == [True] * len(TOPICS)
     assert (kept.sync().deliveries_ok, kept.sync().deliveries_mended) == (True, 0)
     for _ in range(7):
         kept.woo.place()
@@ -201,7 +202,7 @@ def test_f38_webhooks_that_the_store_switched_off_are_on_again_and_the_gap_is_re
     kept.clock.advance(HOUR)
     kept.poll()
 
-    assert switched_on(kept) == [True] * 4
+    assert switched_on(kept) == [True] * len(TOPICS)
     assert (kept.sync().deliveries_ok, kept.sync().deliveries_mended, kept.known()) == (True, off, 7)
     assert kept.sync().poll_at == kept.clock.now
     assert [what for what, _, _ in told(kept.db)][-1] == "alarm.deliveries_off"
