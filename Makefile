@@ -35,7 +35,7 @@ coverage: $(READY) ## Every test, and 100 % of the branches of domain/ and jobs/
 schedules: $(READY) ## Crashes, pauses and races at random (SEEDS=10000 DATABASE=postgresql://…, else a fresh SQLite)
 	$(BIN)/python -m tests.schedules --seeds '$(SEEDS)' $(if $(DATABASE),--database '$(DATABASE)',--jobs 2) $(ARGS)
 
-bench: $(READY) ## Measure it on this machine: four minutes, one table (ARGS=--quick for half a minute; see bench/README.md)
+bench: $(READY) ## Measure it on this machine: five minutes, one table (ARGS=--quick for one minute; see bench/README.md)
 	$(BIN)/python -m bench $(ARGS)
 
 demo: export PORT := $(PORT)

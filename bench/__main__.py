@@ -42,7 +42,7 @@ class Plan:
 def main() -> int:
     """Measure and print. 1 where a number means nothing."""
     parser = argparse.ArgumentParser(prog="make bench", description="Measure Retour on this machine.")
-    parser.add_argument("--quick", action="store_true", help="half a minute instead of four: enough to see that it runs")
+    parser.add_argument("--quick", action="store_true", help="one minute instead of five: enough to see that it runs")
     parser.add_argument("--part", choices=("intake", "work", "whole"), help="one part of it only")
     parser.add_argument("--rounds", type=int, default=0, help="interleaved rounds of the intake's lines")
     asked = parser.parse_args()
@@ -160,6 +160,7 @@ def _whole(here: Stage, plan: Plan, far: Shop) -> None:
     late = f"at worst {answers.worst / 1000:.1f} s after it was due (p50 {answers.p50:,.0f} ms, p99 {answers.p99:,.0f} ms)"
     print(f"    all answered with 200, {late}")
     print(f"    they became {burst.requests:,} requests to the shop; the last order was read after {burst.seconds:.0f} s")
+    print(f"    one of {whole.REFUNDS} told of a refund and not of which order: together they asked for {burst.polls:,} polls")
     print("    no mailbox, address or telephone is left in any byte of any file, and no body in a row;")
     print(f"    {burst.left:,} ciphertexts (of bodies, credentials, snapshots) are left in the files, some in pages given free")
 

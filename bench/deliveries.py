@@ -26,7 +26,7 @@ _STANDS_FOR: Final = 987_654_321  # an order's id, until it has one
 _HEAD: Final = (
     "POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: WooCommerce/10.5.0 Hookshot (WordPress/6.9.7)\r\nAccept: */*\r\n"
     "Accept-Encoding: deflate, gzip, br, zstd\r\nContent-Type: application/json\r\nX-WC-Webhook-Source: https://store.example.com/\r\n"
-    "X-WC-Webhook-Topic: order.updated\r\nX-WC-Webhook-Resource: order\r\nX-WC-Webhook-Event: updated\r\nX-WC-Webhook-ID: 14\r\n"
+    "X-WC-Webhook-Topic: {resource}.{event}\r\nX-WC-Webhook-Resource: {resource}\r\nX-WC-Webhook-Event: {event}\r\nX-WC-Webhook-ID: 14\r\n"
     "X-WC-Webhook-Delivery-ID: 5a412cc696c393cac2b69e80bba30c05\r\nContent-Length: {length}\r\nX-WC-Webhook-Signature: "
 )
 
@@ -43,7 +43,7 @@ class Mould:
     def of(cls, ref: int, size: int) -> Mould:
         """A body of at least `size` bytes about the order `ref`; its last field, the transaction's id, is what differs."""
         body = _padded(ref % len(_NAMES), size).replace(str(_STANDS_FOR), str(ref)).encode()
-        head = _HEAD.format(path=PATH, length=len(body) + _TAIL)
+        head = _HEAD.format(path=PATH, resource="order", event="updated", length=len(body) + _TAIL)
         return cls(head.encode(), body, hmac.new(SECRET.encode(), body, hashlib.sha256))
 
     def delivery(self, n: int) -> Sequence[bytes]:
@@ -53,6 +53,13 @@ class Mould:
         signed = self.state.copy()
         signed.update(tail)
         return self.head, base64.b64encode(signed.digest()), b"\r\n\r\n", self.body, tail
+
+
+def refund(n: int) -> Sequence[bytes]:
+    """The whole request of a delivery that tells of a refund by its number, and not of which order, in pieces."""
+    body = b'{"action":"woocommerce_refund_created","arg":%d}' % n
+    head = _HEAD.format(path=PATH, resource="action", event="woocommerce_refund_created", length=len(body))
+    return head.encode(), base64.b64encode(hmac.digest(SECRET.encode(), body, "sha256")), b"\r\n\r\n", body
 
 
 def order(ref: int) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
-from bench.deliveries import Mould, moulds
+from bench.deliveries import Mould, moulds, refund
 
 BURSTS = 20  # a second
 _PATIENCE = 30.0  # seconds without any answer
@@ -24,7 +24,8 @@ _PATIENCE = 30.0  # seconds without any answer
 class Order:
     """What to send: `count` deliveries about `orders` orders. `over`: seconds to spread them over, in bursts; 0: as fast as it goes.
 
-    `seconds` ends it however many were sent. The answers of the first `warm` seconds are counted, and not timed.
+    `seconds` ends it however many were sent. The answers of the first `warm` seconds are counted, and not timed. Of `refunds` deliveries
+    one tells of a refund; 0: none does.
     """
 
     port: int
@@ -35,6 +36,7 @@ class Order:
     seconds: float = 3600.0
     warm: float = 0.0
     first: int = 0
+    refunds: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +153,9 @@ def _plan(order: Order, shapes: Sequence[Mould]) -> Iterator[tuple[float, Sequen
     """When each is due, in seconds after the beginning. What happens to one order comes close together, as it does in a shop."""
     for n in range(order.count):
         shape = shapes[n * order.orders // order.count if order.over else n % order.orders]
-        yield int(n * order.over * BURSTS / order.count) / BURSTS, shape.delivery(order.first + n)
+        about_a_refund = order.refunds and n % order.refunds == order.refunds - 1
+        sent = refund(order.first + n) if about_a_refund else shape.delivery(order.first + n)
+        yield int(n * order.over * BURSTS / order.count) / BURSTS, sent
 
 
 def _sum(sender: _Sender, begun: float, ended: float, busy: float) -> Answers:

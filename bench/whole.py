@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
@@ -21,8 +22,11 @@ from bench.load import Answers, Order
 from bench.shop import Shop
 from bench.stage import Stage, await_door, crew, free_port, send, until
 from connector.db import Database
-from connector.models import HintRow, OrderRow
+from connector.models import HintRow, Kind, OrderRow, OutboxRow, Sync
+from connector.models import Shop as ShopRow
+from connector.services.inbox import POLL_AFTER
 
+REFUNDS: Final = 10  # of so many deliveries of a burst one tells of a refund
 _CIPHERTEXT: Final = b"gAAAAA"  # how a Fernet token of this century begins
 _CONNECTIONS: Final = 32  # of a burst: shops do not wait for each other
 _OUTCOME: Final = 120.0  # seconds
@@ -41,20 +45,25 @@ class Embedded:
 
 @dataclass(frozen=True, slots=True)
 class Burst:
-    """What became of a burst. `left`: ciphertexts of bodies in pages that SQLite has given free and not overwritten yet."""
+    """What became of a burst. `left`: ciphertexts of bodies in pages that SQLite has given free and not overwritten yet.
+
+    `polls`: how many were asked for by the deliveries that tell of a refund, of which they do not say the order.
+    """
 
     answers: Answers
     requests: int
+    polls: int
     seconds: float  # until the last order was read
     left: int
 
 
 @contextmanager
 def embedded(stage: Stage, shop: Shop) -> Iterator[Embedded]:
-    """Running, for the block."""
+    """Running, for the block. The shop is read up to now: what is polled is polled because of deliveries."""
     stage.shop = shop.credentials
     url, port = f"sqlite:///{stage.directory / 'retour.db'}", free_port()
     stage.connect(url)
+    _read(stage, url)
     environ = stage.environ(url, port=port)
     del environ["DATABASE_URL"], environ["REDIS_URL"]
     with crew(environ) as hands:
@@ -66,6 +75,16 @@ def embedded(stage: Stage, shop: Shop) -> Iterator[Embedded]:
             yield Embedded(stage, shop, port, process.pid, database)
         finally:
             database.dispose()
+
+
+def _read(stage: Stage, url: str) -> None:
+    database = stage.open(url)
+    with database.transaction() as session:
+        now = database.now(session)
+        later = now + timedelta(days=1)
+        owner = session.execute(select(ShopRow.id)).scalar_one()
+        session.add(Sync(shop_id=owner, watermark=now, polled_at=now, poll_at=later, probe_at=later, import_done_at=now))
+    database.dispose()
 
 
 def memory(pid: int) -> dict[str, int]:
@@ -109,7 +128,7 @@ def burst(here: Embedded, count: int, orders: int, seconds: float) -> Burst:
     """So many deliveries about so many orders in so many seconds: all acknowledged, all read, and nothing personal left."""
     here.shop.asked()
     begun = time.perf_counter()
-    answers = send(Order(here.port, count, orders=orders, over=seconds, connections=_CONNECTIONS))
+    answers = send(Order(here.port, count, orders=orders, over=seconds, connections=_CONNECTIONS, refunds=REFUNDS))
     if not answers.all_kept:
         raise Untrue(f"not every delivery was answered with 200: {dict(answers.statuses)}")
     if not until(lambda: _hints(here.database) == 0, patience=_OUTCOME, every=0.2):
@@ -117,13 +136,30 @@ def burst(here: Embedded, count: int, orders: int, seconds: float) -> Burst:
     took = time.perf_counter() - begun
     if (known := _known(here.database)) < orders:
         raise Untrue(f"{known:,} orders of {orders:,} were read")
-    asked = here.shop.asked()
-    files = [file.read_bytes() for file in here.stage.directory.rglob("*") if file.is_file() and file.name != "log"]
-    for word in PERSONAL:
-        forms = {word.encode(), json.dumps(word)[1:-1].encode(), base64.b64encode(word.encode()).rstrip(b"=")}
-        if any(form in file for form in forms for file in files):
-            raise Untrue(f"{word!r} is left in a file")
-    return Burst(answers, asked, took, sum(file.count(_CIPHERTEXT) for file in files))
+    polls = _polls(here.database)
+    if not 1 <= polls <= 2 + (time.perf_counter() - begun) / POLL_AFTER.total_seconds():
+        raise Untrue(f"{count // REFUNDS:,} deliveries that tell of a refund asked for {polls:,} polls")
+    asked, files = here.shop.asked(), _files(here.stage.directory)
+    if found := personal(here.stage.directory):
+        raise Untrue(f"{found} is left in a file")
+    return Burst(answers, asked, polls, took, sum(file.count(_CIPHERTEXT) for file in files))
+
+
+def personal(directory: Path) -> list[str]:
+    """What of `PERSONAL` is left in any byte of the files below: plain, as JSON, or within base64 of anything."""
+    files = _files(directory)
+    return [word for word in PERSONAL if any(form in file for form in _forms(word) for file in files)]
+
+
+def _files(directory: Path) -> list[bytes]:
+    return [file.read_bytes() for file in directory.rglob("*") if file.is_file() and file.name != "log"]
+
+
+def _forms(word: str) -> set[bytes]:
+    """How it may be written. Base64 writes a text in three ways, by what stands before it; what depends on its neighbours is left out."""
+    plain = word.encode()
+    shifted = {base64.b64encode(bytes(n) + plain)[-(-n * 8 // 6) : (n + len(plain)) * 8 // 6] for n in range(3)}
+    return {plain, json.dumps(word)[1:-1].encode(), *shifted}
 
 
 def _post(port: int, pieces: object) -> None:
@@ -137,6 +173,12 @@ def _post(port: int, pieces: object) -> None:
 def _hints(database: Database) -> int:
     with database.reading() as session:
         count: int = session.execute(select(func.count()).select_from(HintRow)).scalar_one()
+    return count
+
+
+def _polls(database: Database) -> int:
+    with database.reading() as session:
+        count: int = session.execute(select(func.count()).select_from(OutboxRow).where(OutboxRow.kind == Kind.POLL.value)).scalar_one()
     return count
 
 

@@ -11,47 +11,36 @@ import logging
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from itertools import islice
-from typing import Final, TypeVar
-
-from sqlalchemy.exc import DataError, IntegrityError
+from datetime import timedelta
+from typing import Final
 
 from connector.domain.connecting import Hint
-from connector.domain.orders import Order, OrderRef
-from connector.domain.platform import Malformed, PlatformError, Revoked, Store, Throttled
-from connector.secrets import Unreadable
-from connector.services import inbox, mirroring
+from connector.domain.orders import OrderRef
+from connector.domain.platform import Revoked, Throttled
+from connector.services import inbox
 from connector.services.inbox import Taken
 from connector.services.outbox import Later
 from connector.services.shops import ShopKeys, keys_of
+from jobs.reading import SENSELESS, Reading, batches
 from jobs.site import Site
 
-T = TypeVar("T")
-
 _ASKED: Final = 100  # orders of one read
-_WRITTEN: Final = 50  # orders of one transaction
 _MOST: Final = 500  # orders of one run, so that a shop with much to tell takes turns with the others
 _TAKES: Final = 20  # of a hundred hints each
 _LONGEST: Final = timedelta(seconds=45)  # of one run, for the same reason; then no other read begins
 _STUBBORN: Final = timedelta(hours=1)  # an order that cannot be read for so long is given up
-_FAILURES: Final = 16  # of one run: past that it is the shop that fails, not an order
-# What reading somebody's bytes can end in, if the adapter's own care was not enough: the trouble of one hint or order, and of no other.
-_SENSELESS: Final = (Malformed, Unreadable, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class _Run:
-    """One refresh of one shop: which hints ask for which order, and which orders could not be read."""
+    """One refresh of one shop: which hints ask for which order."""
 
     site: Site
     keys: ShopKeys
-    store: Store
+    reading: Reading
     hints: dict[OrderRef, list[Taken]] = field(default_factory=dict)
-    failed: set[OrderRef] = field(default_factory=set)
-    failures: int = 0
 
 
 def refresh(site: Site, shop_id: uuid.UUID) -> None:
@@ -64,7 +53,7 @@ def refresh(site: Site, shop_id: uuid.UUID) -> None:
     with site.db.transaction() as session:
         inbox.take_over(session, shop_id, now=site.db.now(session))
         keys = keys_of(session, shop_id)
-    run = _Run(site, keys, site.store(keys))
+    run = _Run(site, keys, Reading(site, keys, site.store(keys)))
     _gather(run)
     try:
         rest = _read(run)
@@ -106,99 +95,37 @@ def _about(run: _Run, taken: Iterable[Taken]) -> Iterator[tuple[uuid.UUID, Hint 
         if hint.ref is None and hint.body is not None:
             try:
                 yield hint.id, platform.hint(hint.topic, vault.decrypt_bytes("hint", hint.id.hex, hint.body))
-            except _SENSELESS as trouble:
+            except SENSELESS as trouble:
                 log.warning("hint.senseless", extra={"shop": run.keys.id.hex, "hint": hint.id.hex, "error": type(trouble).__name__})
                 yield hint.id, None
 
 
 def _read(run: _Run) -> Mapping[OrderRef, Sequence[Taken]]:
-    """Read the orders and write them down. What no time was left for is returned."""
+    """Read the orders and write them down, and work off their hints. What no time was left for is returned."""
     started = run.site.stopwatch()
     rest = dict(run.hints)
-    for refs in _batches(run.hints, _ASKED):
+    for refs in batches(run.hints, _ASKED):
         if run.site.stopwatch() - started > _LONGEST:
             break
-        _read_some(run, refs)
+        for done in run.reading.again(refs):
+            for hints in batches([hint.id for ref in done for hint in run.hints[ref]], inbox.BATCH):
+                with run.site.db.transaction() as session:
+                    inbox.worked(session, hints)
         for ref in refs:
             del rest[ref]
     return rest
 
 
-def _read_some(run: _Run, refs: Sequence[OrderRef]) -> None:
-    """Read these orders in one go. If that fails because of one of them, in halves, so that it is found and the others are read (F39)."""
-    if run.failures >= _FAILURES:
-        run.failed |= set(refs)
-        return
-    with run.site.db.reading() as session:
-        began = run.site.db.now(session)
-    try:
-        found = {order.ref: order for order in run.store.orders(refs)}
-    except (Throttled, Revoked):
-        raise
-    except (PlatformError, *_SENSELESS) as trouble:
-        log.warning("orders.unread", extra={"shop": run.keys.id.hex, "count": len(refs), "error": type(trouble).__name__})
-        run.failures += 1
-        if len(refs) == 1:
-            run.failed |= set(refs)
-        else:
-            _read_some(run, refs[: len(refs) // 2])
-            _read_some(run, refs[len(refs) // 2 :])
-        return
-    for some in _batches(sorted(refs), _WRITTEN):
-        _write_down(run, some, found, began)
-
-
-def _write_down(run: _Run, refs: Sequence[OrderRef], found: Mapping[OrderRef, Order], began: datetime) -> None:
-    """Keep what was read, and forget its hints. What the database or our own rules cannot take is found by trying each alone."""
-    lost = [ref for ref in refs if ref not in found]
-    try:
-        _keep(run, [found[ref] for ref in refs if ref in found], began)
-        _forget(run, lost)
-    except (DataError, IntegrityError, *_SENSELESS) as trouble:
-        if len(refs) == 1:
-            log.error("order.unfit", extra={"shop": run.keys.id.hex, "order": refs[0], "error": type(trouble).__name__})  # noqa: TRY400 - may hold rows
-            run.failed |= set(refs)
-            return
-        for ref in refs:
-            _write_down(run, [ref], found, began)
-        return
-    for hints in _batches([hint.id for ref in refs for hint in run.hints[ref]], inbox.BATCH):
-        with run.site.db.transaction() as session:
-            inbox.worked(session, hints)
-
-
-def _keep(run: _Run, found: Sequence[Order], began: datetime) -> None:
-    if found:
-        with run.site.db.transaction() as session:
-            now = run.site.db.now(session)
-            mirroring.apply_all(session, run.keys, found, read_began=began, vault=run.site.need_vault(), now=now)
-
-
-def _forget(run: _Run, lost: Sequence[OrderRef]) -> None:
-    """A transaction of its own: whoever locks several orders locks them in the order of their references."""
-    if lost:
-        with run.site.db.transaction() as session:
-            now = run.site.db.now(session)
-            for ref in lost:
-                mirroring.gone(session, run.keys, ref, now=now)
-
-
 def _lay_aside(run: _Run, rest: Mapping[OrderRef, Sequence[Taken]]) -> None:
-    for hints in _batches([hint.id for taken in rest.values() for hint in taken], inbox.BATCH):
+    for hints in batches([hint.id for taken in rest.values() for hint in taken], inbox.BATCH):
         with run.site.db.transaction() as session:
             inbox.lay_aside(session, hints, now=run.site.db.now(session))
 
 
 def _give_up(run: _Run) -> None:
     """Hints at orders that could not be read stay in hand and are taken anew a little later; in the end they are set aside."""
-    stubborn = [hint for ref in sorted(run.failed) for hint in run.hints[ref]]
-    for hints in _batches(stubborn, inbox.BATCH):
+    stubborn = [hint for ref in sorted(run.reading.failed) for hint in run.hints[ref]]
+    for hints in batches(stubborn, inbox.BATCH):
         with run.site.db.transaction() as session:
             now = run.site.db.now(session)
             inbox.poison(session, run.keys.id, [hint.id for hint in hints if hint.received_at + _STUBBORN < now], now=now)
-
-
-def _batches(items: Iterable[T], size: int) -> Iterator[Sequence[T]]:
-    rest = iter(items)
-    while batch := tuple(islice(rest, size)):
-        yield batch

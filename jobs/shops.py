@@ -9,23 +9,23 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
-from itertools import islice
 from typing import Final
 
+from sqlalchemy.orm import Session
+
 from connector.domain.connecting import NotConnectable
-from connector.domain.orders import Order, OrderRef
-from connector.domain.platform import OutcomeUnknown, PlatformError, Rejected, Revoked, Store, Throttled, WebhookHealth
-from connector.services import mirroring, privacy, shops, syncing
+from connector.domain.orders import Order
+from connector.domain.platform import PlatformError, Store, Unread, WebhookHealth
+from connector.services import privacy, shops, syncing
 from connector.services.outbox import Later
-from connector.services.shops import ShopKeys
 from connector.services.syncing import TIE, Overtaken, Polling
+from jobs.reading import BATCH, Reading, batches
 from jobs.site import Site
 
 log = logging.getLogger(__name__)
 
-BATCH: Final = 50  # orders in one transaction
 _AT_A_STRETCH: Final = 500  # orders of one run, so that a shop with much to tell takes turns with the others
 _LONGEST: Final = timedelta(minutes=3)  # of one run: the drain takes what is slower for hung
 _NEXT_PAGE: Final = timedelta(seconds=1)
@@ -44,30 +44,31 @@ def poll(site: Site, shop_id: uuid.UUID) -> None:
         return
     store = site.store(begun.shop)
     try:
-        read, newest = _read_changes(site, store, begun)
+        read, newest = _read_changes(Reading(site, begun.shop, store), begun)
         health = _deliveries(site, store, read)
         with site.db.transaction() as session:
             syncing.polled(session, read, newest, health, now=site.db.now(session))
     except Overtaken:
         log.info("poll.overtaken", extra={"shop": shop_id.hex})
         return
-    _read_again(site, store, begun.shop)
+    _read_again(Reading(site, begun.shop, store))
 
 
-def _read_changes(site: Site, store: Store, polling: Polling) -> tuple[Polling, datetime]:
+def _read_changes(reading: Reading, polling: Polling) -> tuple[Polling, datetime]:
     """Apply all that changed; the latest change seen.
 
     The oldest change comes first, so whatever lies before the latest so far is applied. An order whose refunds alone changed
-    carries an older time and moves nothing.
+    carries an older time and moves nothing, nor does one that nobody can read: it is asked for again until a later one was read.
     """
-    newest = polling.since
+    site, newest = reading.site, polling.since
     started, count = site.stopwatch(), 0
-    for batch in _batches(store.orders_changed(polling.since)):
-        newest = max([newest, *(order.changed_at for order in batch if order.changed_at is not None)])
-        with site.db.transaction() as session:
-            now = site.db.now(session)
-            mirroring.apply_all(session, polling.shop, batch, read_began=polling.began, vault=site.need_vault(), now=now)
-            if newest > polling.since:
+    for batch in batches(reading.store.orders_changed(polling.since), BATCH):
+        found = [each for each in batch if isinstance(each, Order)]
+        newest = max([newest, *(order.changed_at for order in found if order.changed_at is not None)])
+        reading.write(found, began=polling.began)
+        _tell(reading, [each for each in batch if isinstance(each, Unread)])
+        if newest > polling.since:
+            with site.db.transaction() as session:
                 polling = syncing.read_on(session, polling, newest)
         count += len(batch)
         goes_on = newest - TIE > polling.since  # else the next run would read the same once more
@@ -77,49 +78,42 @@ def _read_changes(site: Site, store: Store, polling: Polling) -> tuple[Polling, 
 
 
 def _deliveries(site: Site, store: Store, polling: Polling) -> WebhookHealth | None:
-    """What became of the deliveries, asked at most once in an hour. A shop that lets us read but not mend them is polled all the same."""
+    """What became of the deliveries, asked at most once in an hour.
+
+    A shop that lets us read but not look after them is polled all the same, whatever it says: it has just answered our reads.
+    """
     if not polling.check_deliveries or not site.base_url:
         return None
     try:
         return store.ensure_webhooks(site.base_url)
-    except (Rejected, OutcomeUnknown) as trouble:
+    except PlatformError as trouble:
         log.warning("deliveries.unmended", extra={"shop": polling.shop.id.hex, "error": type(trouble).__name__})
         return WebhookHealth(active=False)
 
 
-def _read_again(site: Site, store: Store, shop: ShopKeys) -> None:
-    """Read some orders of open RMAs that were not read for a day."""
+def _read_again(reading: Reading) -> None:
+    """Read some orders of open RMAs that were not read for a day. What nobody can read is put off for another."""
+    site, shop = reading.site, reading.keys
     with site.db.reading() as session:
         began = site.db.now(session)
         refs = syncing.unread(session, shop.id, now=began, limit=BATCH)
-    if not refs:
-        return
-    found, unreadable = _read_some(store, refs)
-    with site.db.transaction() as session:
-        mirroring.apply_all(session, shop, found, read_began=began, vault=site.need_vault(), now=site.db.now(session))
-    with site.db.transaction() as session:
-        for ref in sorted(set(refs) - {order.ref for order in found} - set(unreadable)):
-            mirroring.gone(session, shop, ref, now=site.db.now(session))
-        syncing.put_off(session, shop.id, unreadable, began=began)
-    for ref in unreadable:
-        log.error("order.unreadable", extra={"shop": shop.id.hex, "order": ref})
+    if refs:
+        list(reading.again(refs))
+    if reading.failed:
+        with site.db.transaction() as session:
+            syncing.put_off(session, shop.id, reading.failed, began=began)
+        _tell(reading)
 
 
-def _read_some(store: Store, refs: Sequence[OrderRef]) -> tuple[Sequence[Order], Sequence[OrderRef]]:
-    """These orders, and those that nobody can make sense of: where one holds up the others, it is found by halves.
-
-    Raises: `Throttled`, `Revoked`.
-    """
-    try:
-        return store.orders(refs), ()
-    except (Throttled, Revoked):
-        raise
-    except PlatformError:
-        if len(refs) == 1:
-            return (), refs
-    middle = len(refs) // 2
-    (first, bad), (second, worse) = _read_some(store, refs[:middle]), _read_some(store, refs[middle:])
-    return (*first, *second), (*bad, *worse)
+def _tell(reading: Reading, unread: Collection[Unread] = ()) -> None:
+    """An alarm names what could not be read or kept since it was last told, if there is any."""
+    refs = {each.ref for each in unread} | reading.failed
+    for ref in refs:
+        log.error("order.unreadable", extra={"shop": reading.keys.id.hex, "order": ref})
+    if refs:
+        with reading.site.db.transaction() as session:
+            syncing.passed_over(session, reading.keys.id, refs, now=reading.site.db.now(session))
+        reading.failed.clear()
 
 
 def probe(site: Site, shop_id: uuid.UUID) -> None:
@@ -147,12 +141,15 @@ def import_history(site: Site, shop_id: uuid.UUID) -> None:
         page = syncing.to_import(session, shop_id, now=site.db.now(session))
     if page is None:
         return
-    found = site.store(page.shop).import_orders(page.cursor)
-    for batch in _batches(found.orders):
-        with site.db.transaction() as session:
-            now = site.db.now(session)
-            new = mirroring.apply_all(session, page.shop, batch, read_began=page.began, vault=site.need_vault(), now=now)
-            syncing.brought(session, page.shop.id, batch, new)
+    reading = Reading(site, page.shop, site.store(page.shop))
+    found = reading.store.import_orders(page.cursor)
+
+    def brought(session: Session, orders: Sequence[Order], new: int) -> None:
+        syncing.brought(session, page.shop.id, orders, new)
+
+    for batch in batches(found.orders, BATCH):
+        reading.write(batch, began=page.began, also=brought)
+    _tell(reading, found.unread)
     with site.db.transaction() as session:
         syncing.imported(session, page, found.cursor, now=site.db.now(session))
     if found.cursor is not None:
@@ -165,10 +162,3 @@ def redact(site: Site, shop_id: uuid.UUID) -> None:
     while more:
         with site.db.transaction() as session:
             more = privacy.redact(session, shop_id, now=site.db.now(session))
-
-
-def _batches(orders: Iterable[Order]) -> Iterator[Sequence[Order]]:
-    """The orders as they come, so many at a time."""
-    rest = iter(orders)
-    while batch := tuple(islice(rest, BATCH)):
-        yield batch

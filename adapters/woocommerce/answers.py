@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Final, NoReturn
 
+from adapters.woocommerce.fields import Untranslatable
 from connector.domain.platform import OutcomeUnknown, PlatformError, Rejected, Revoked, Throttled
 
 SOON: Final = timedelta(seconds=30)
@@ -23,6 +24,7 @@ _PERSONAL = re.compile(r"\S+@\S+|c[ks]_[0-9A-Za-z]+|[0-9][0-9 -]{9,}[0-9]")
 _STARTS = re.compile(r"[{\[]")
 _TRIES: Final = 50
 _SAID: Final = 300
+_PAGE: Final = 20_000  # as much of a page as is looked at
 
 # WordPress' and WooCommerce's own codes for what they check before anything is done. A refused refund is none of them.
 _BEFORE_ANYTHING: Final = frozenset(
@@ -35,6 +37,8 @@ _BEFORE_ANYTHING: Final = frozenset(
         "woocommerce_rest_shop_webhook_invalid_topic woocommerce_rest_shop_webhook_invalid_delivery_url"
     ).split()
 )
+# The page of `wp_die`, which tells of a critical error too. WordPress writes JSON instead where that was asked for, and not always.
+_DIED: Final = re.compile(rb"<body id=[\"']error-page[\"'].*wp-die-message", re.DOTALL)
 _GONE: Final = re.compile(r"woocommerce_rest_(invalid_order_id|invalid_order_refund_id|.*_invalid_id|payment_gateway_invalid)", re.ASCII)
 
 
@@ -47,6 +51,10 @@ _DECODER: Final = json.JSONDecoder(parse_float=str, parse_constant=_refuse)
 
 class NotJson(ValueError):
     """A text that is no JSON that WooCommerce writes."""
+
+
+class Broken(Untranslatable):
+    """The shop's own program failed over this very read, and said so. Nothing was changed, and nothing is said about other reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +138,11 @@ def retry_after(headers: Mapping[str, str], default: timedelta = SOON) -> timede
 
 
 def of_read(answer: Answer) -> PlatformError:
-    """What a read that brought nothing means. It changed nothing, so the worst is that it has to be asked again."""
+    """What a read that brought nothing means. It changed nothing, so the worst is that it has to be asked again.
+
+    A complete 500 that WordPress wrote is about what was read: one order can kill PHP. Whatever stands in front of it, or is not
+    complete, is about the shop.
+    """
     if answer.status == 401 and "_rest_" in f"_{answer.code}":
         return Revoked("the keys were refused")
     if answer.status == 403 and answer.code.startswith("woocommerce_rest_"):
@@ -139,6 +151,8 @@ def of_read(answer: Answer) -> PlatformError:
         return Rejected(answer.code)
     if answer.status == 400 and answer.code:
         return Rejected(answer.words)
+    if answer.status == 500 and (answer.code or _DIED.search(answer.body[:_PAGE])):
+        return Broken("the answer", answer.words)
     return Throttled(retry_after(answer.headers, BLOCKED if answer.status in (401, 403) else SOON), answer.words)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ import requests
 from woocommerce import API
 
 from adapters.woocommerce import answers
-from adapters.woocommerce.answers import Answer
+from adapters.woocommerce.answers import Answer, Broken
 from adapters.woocommerce.fields import At
 from adapters.woocommerce.guard import Guard
 from adapters.woocommerce.wire import Call, Wire
@@ -36,6 +37,8 @@ _AT_A_TIME: Final = 2  # small hosts have two PHP workers
 _TURN: Final = timedelta(seconds=20)
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _HOPS: Final = 3
+_CHEAP: Final = "data"  # a short list of links, made without any order
+_LATELY: Final = 30.0  # seconds
 
 Method = Literal["POST", "PUT", "DELETE"]
 
@@ -92,6 +95,7 @@ class _Line:
 
     turns: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(_AT_A_TIME))
     by_query: bool = False
+    well_at: float = float("-inf")  # when it last answered something cheap
 
 
 class Lines:
@@ -135,7 +139,8 @@ class Client:
     def read(self, path: str, params: Mapping[str, str] | None = None) -> object:
         """What stands at `path`: an object or a list.
 
-        Raises: `Rejected` (there is no such thing, or the question was wrong), `Throttled`, `Revoked`.
+        Raises: `Rejected` (there is no such thing, or the question was wrong), `Throttled`, `Revoked`; `Broken` where the shop fails
+        over this read and answers others.
         """
         return self._read(path, params)[0]
 
@@ -175,8 +180,20 @@ class Client:
         got = self.answer(path, params)
         found = got.json if got.status == 200 else None
         if found is None:
-            raise answers.of_read(got)
+            trouble = answers.of_read(got)
+            if isinstance(trouble, Broken) and not self._is_well():
+                raise Throttled(answers.SOON, got.words)
+            raise trouble
         return found, got.headers
+
+    def _is_well(self) -> bool:
+        """Whether WordPress answers what costs it nothing, now or a moment ago: if not, it is the shop that fails, not a read."""
+        if time.monotonic() - self._line.well_at > _LATELY:
+            got = self.answer(_CHEAP)
+            if not got.is_json or got.status not in range(200, 500) or got.status == 429:
+                return False
+            self._line.well_at = time.monotonic()
+        return True
 
     def _get(self, path: str, params: Mapping[str, str], *, by_query: bool) -> Answer:
         call = Call(READ, self.wire.guard)

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Final
 
 from adapters.woocommerce import booking, paying
+from adapters.woocommerce.answers import Broken
 from adapters.woocommerce.booking import Booked, Scale
 from adapters.woocommerce.client import Client
 from adapters.woocommerce.fields import At, Untranslatable
@@ -42,6 +43,8 @@ def issue(orders: Orders, told: CreditOrder, attempt: Attempt) -> Receipt:
     if records:
         with _something_happened():
             return _with_coupon(orders, seen, told, _the_one(records, told), attempt.still_mine)
+    if not orders.capabilities().store_credit:
+        raise Rejected("coupons are switched off in the shop: nobody could use a code")
     paying.fits(seen, told)
     if not told.code:
         raise Rejected("store credit without a code")
@@ -69,6 +72,8 @@ def find(orders: Orders, told: CreditOrder, attempt: Attempt) -> Sighting:
         coupon = _own_coupon(orders.client, told)
         if record and coupon:
             return Sighting(SightingKind.SETTLED, _receipt(told, record, coupon, places))
+    except Broken:  # it may be read the next time
+        raise
     except (OutcomeUnknown, Rejected, Untranslatable) as odd:
         return Sighting(SightingKind.IN_DOUBT, words=str(odd))
     if attempt.looked_at - attempt.marked_at < QUIET:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from adapters.woocommerce import answers, booking
+from adapters.woocommerce.answers import Broken
 from adapters.woocommerce.booking import Booked
 from adapters.woocommerce.client import Client
 from adapters.woocommerce.fields import At, Untranslatable
@@ -51,9 +52,11 @@ def refund(orders: Orders, told: RefundOrder, attempt: Attempt) -> Receipt:
 
 
 def find(orders: Orders, told: RefundOrder) -> Sighting:
-    """Look for it in the shop's list. Never ABSENT."""
+    """Look for it in the shop's list. Never ABSENT. Raises `Throttled`, `Revoked`, `Broken`."""
     try:
         earlier = booking.found(listed(orders.client, told), told.key, money.decimals(told.amount.currency))
+    except Broken:  # nobody was told anything: a further look may be
+        raise
     except Untranslatable as error:
         return Sighting(SightingKind.IN_DOUBT, words=f"the list of refunds cannot be read: {error.key}")
     if earlier is None:

@@ -10,13 +10,14 @@ from datetime import timedelta
 from typing import Final
 
 from adapters.woocommerce import translate
+from adapters.woocommerce.answers import Broken
 from adapters.woocommerce.booking import Scale
 from adapters.woocommerce.client import Client
 from adapters.woocommerce.fields import At, Untranslatable
 from connector.domain import money
 from connector.domain.connecting import Facts
 from connector.domain.orders import Order, OrderRef
-from connector.domain.platform import Capabilities, Rejected
+from connector.domain.platform import Capabilities, Rejected, Unread
 
 DRAFT: Final = "checkout-draft"  # a checkout that was left: listed and delivered like an order (10.5, verified)
 QUIET: Final = timedelta(minutes=15)
@@ -24,6 +25,7 @@ DEADLINE: Final = timedelta(seconds=130)  # a write's 120 s and the connection b
 LONGEST_RUN: Final = timedelta(minutes=10)
 _ID = re.compile(r"[1-9][0-9]{0,17}", re.ASCII)
 _TOGETHER: Final = 100
+MOST_LOST: Final = 16  # orders of one page that break it: past that it is the shop that fails
 
 log = logging.getLogger(__name__)
 
@@ -108,13 +110,42 @@ class Orders:
             if body.text_or_nothing("status") != DRAFT:
                 yield translate.order(body.value, None)
 
-    def readable(self, bodies: Iterable[At]) -> Iterator[Order]:
-        """The same, for who goes through many: an order that makes none is passed over, so that it does not hold up the others."""
+    def each(self, bodies: Iterable[At | Unread]) -> Iterator[Order | Unread]:
+        """The same, for who goes through many: an order that makes none is named, so that it does not hold up the others."""
         for body in bodies:
+            if isinstance(body, Unread):
+                yield body
+                continue
             try:
                 yield from self.brief([body])
             except Untranslatable as error:
-                log.error("order.untranslatable", extra={"order": _shown(body), "key": error.key})  # noqa: TRY400 - no traceback is needed
+                shown = _shown(body)
+                log.error("order.untranslatable", extra={"order": shown, "key": error.key})  # noqa: TRY400 - no traceback is needed
+                yield Unread(None if shown is None else OrderRef(str(shown)))
+
+    def readable(self, bodies: Iterable[At]) -> Iterator[Order]:
+        """The same without those."""
+        return (order for order in self.each(bodies) if isinstance(order, Order))
+
+    def apart(self, refs: Sequence[OrderRef]) -> Iterator[Order | Unread]:
+        """Many orders by their ids. One that breaks the answer for all is found by halves. Raises `Broken` where too many do."""
+        yield from self.each(self._halved(refs, []))
+
+    def _halved(self, refs: Sequence[OrderRef], lost: list[OrderRef]) -> Iterator[At | Unread]:
+        try:
+            bodies = tuple(self.together(refs))
+        except Broken:
+            if len(lost) >= MOST_LOST:
+                raise
+            if len(refs) == 1:
+                lost.append(refs[0])
+                yield Unread(refs[0])
+                return
+        else:
+            yield from bodies
+            return
+        yield from self._halved(refs[: len(refs) // 2], lost)
+        yield from self._halved(refs[len(refs) // 2 :], lost)
 
     def together(self, refs: Sequence[OrderRef]) -> Iterator[At]:
         """Many orders at once, as the store writes them. Lists leave the bin out, so who is missing there is asked for alone."""

@@ -31,6 +31,7 @@ from connector.domain.platform import (
     ReturnView,
     ShopDomain,
     Sighting,
+    Unread,
     WebhookHealth,
 )  # fmt: skip
 
@@ -76,10 +77,10 @@ class WooStore:
         return self._orders.fresh(ref).order
 
     def orders(self, refs: Sequence[OrderRef]) -> Sequence[Order]:
-        """Raises `Untranslatable` where one of them makes no order: what is left out is gone for good."""
+        """Raises `Untranslatable` where one of them makes no order or breaks the answer: what is left out is gone for good."""
         return list(self._orders.brief(self._orders.together(refs)))
 
-    def orders_changed(self, since: datetime) -> Iterator[Order]:
+    def orders_changed(self, since: datetime) -> Iterator[Order | Unread]:
         return sweeps.changed(self._orders, since)
 
     def import_orders(self, cursor: str | None) -> ImportPage:

@@ -166,11 +166,19 @@ class WebhookHealth:
 
 
 @dataclass(frozen=True, slots=True)
+class Unread:
+    """An order that the platform lists and cannot show, or not so that anybody can read it. None: it does not even say which."""
+
+    ref: OrderRef | None
+
+
+@dataclass(frozen=True, slots=True)
 class ImportPage:
     """Some orders of the past, and where to go on; `cursor` is None at the end."""
 
     orders: tuple[Order, ...]
     cursor: str | None
+    unread: tuple[Unread, ...] = ()  # what the page holds besides
 
 
 @dataclass(frozen=True, slots=True)
@@ -375,8 +383,11 @@ class Store(Protocol):
     def orders(self, refs: Sequence[OrderRef]) -> Sequence[Order]:
         """Brief orders, batched; those in the bin too. What the platform does not know any more is left out."""
 
-    def orders_changed(self, since: datetime) -> Iterator[Order]:
-        """Brief orders changed or refunded after `since` (UTC), oldest change first: the reconciliation poll. May repeat one."""
+    def orders_changed(self, since: datetime) -> Iterator[Order | Unread]:
+        """Brief orders changed or refunded after `since` (UTC), oldest change first: the reconciliation poll. May repeat one.
+
+        One that cannot be read holds up no other: it is named in its place.
+        """
 
     def import_orders(self, cursor: str | None) -> ImportPage:
         """History after install, resumable."""

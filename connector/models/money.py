@@ -130,7 +130,7 @@ class AlarmKind(StrEnum):
     CREDIT_TWICE = "credit_twice"  # a used credit was given back, spent elsewhere, and its first order came to life again
     DELIVERIES_UNREADABLE = "deliveries_unreadable"  # signed, and its sender may not see what it is about
     DELIVERIES_OFF = "deliveries_off"  # the platform had stopped sending
-    POISONED = "poisoned"  # a delivery that nobody can make sense of
+    POISONED = "poisoned"  # a delivery or an order that nobody can make sense of
 
 
 class Alarm(Base):

@@ -17,16 +17,16 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from connector import db
-from connector.domain import codec
 from connector.domain.connecting import Hint
 from connector.domain.orders import OrderRef
-from connector.models import Alarm, AlarmKind, HintRow, Kind, OutboxRow, Shop, ShopStatus
-from connector.services import outbox, timeline
+from connector.models import AlarmKind, HintRow, Kind, OutboxRow, Shop, ShopStatus
+from connector.services import outbox
+from connector.services.raising import raise_alarm
 from connector.services.shops import ShopKeys, keys_of
-from connector.services.timeline import Fact
 
 BATCH: Final = 100  # rows in one transaction
 REFRESH_AFTER: Final = timedelta(seconds=2)  # how long hints of a shop gather before they are read
+POLL_AFTER: Final = timedelta(seconds=30)  # how long hints at everything gather: a poll costs several requests
 TAKEN_FOR: Final = timedelta(minutes=2)  # past this, whoever took a hint has died, and another reads it
 KEPT: Final = timedelta(days=7)  # a body that nobody can make sense of, encrypted, for whoever looks into it
 _LAGGING: Final = timedelta(seconds=10)
@@ -112,8 +112,8 @@ def take(session: Session, shop: uuid.UUID, *, limit: int = BATCH, now: datetime
 def told(session: Session, shop: uuid.UUID, hints: Mapping[uuid.UUID, Hint], *, now: datetime) -> None:
     """What each of these hints is about. Their bodies, which are personal, are gone with this.
 
-    A hint at everything becomes a poll, which reads after this, and a hint of nothing is done with. Trouble raises an alarm, one while
-    it stands.
+    A hint at everything becomes a poll, which reads after this, by `POLL_AFTER`; a hint of nothing is done with. Trouble raises an
+    alarm, one while it stands.
     """
     known = [{"hint": id_, "of": hint.order} for id_, hint in hints.items() if hint.order is not None]
     if known:
@@ -123,7 +123,7 @@ def told(session: Session, shop: uuid.UUID, hints: Mapping[uuid.UUID, Hint], *, 
     if any(hint.sweep for hint in hints.values()):
         _see_to_a_poll(session, shop, now=now)
     if trouble := next((hint.trouble for hint in hints.values() if hint.trouble), ""):
-        _alarm(session, shop, AlarmKind.DELIVERIES_UNREADABLE, {"code": trouble}, now=now)
+        raise_alarm(session, AlarmKind.DELIVERIES_UNREADABLE, "deliveries", {"code": trouble}, shop=shop, now=now, again=True)
 
 
 def poison(session: Session, shop: uuid.UUID, hints: Collection[uuid.UUID], *, now: datetime) -> None:
@@ -131,7 +131,7 @@ def poison(session: Session, shop: uuid.UUID, hints: Collection[uuid.UUID], *, n
     if hints:
         aside = update(HintRow).where(HintRow.id.in_(hints)).values(poisoned_at=now)
         session.execute(aside.execution_options(synchronize_session=False))
-        _alarm(session, shop, AlarmKind.POISONED, {"hint": min(hints).hex}, now=now)
+        raise_alarm(session, AlarmKind.POISONED, "deliveries", {"hint": min(hints).hex}, shop=shop, now=now, again=True)
 
 
 def worked(session: Session, hints: Collection[uuid.UUID]) -> None:
@@ -224,20 +224,14 @@ def _refreshes() -> ColumnElement[bool]:
 
 
 def _see_to_a_poll(session: Session, shop: uuid.UUID, *, now: datetime) -> None:
-    """A poll will read after this: one that waits will do; of one that runs nobody knows how far it has read."""
+    """A poll will read after this, soon and not at once: what comes meanwhile is read with it.
+
+    One that waits will do, whenever it is due, and is not put off; of one that runs nobody knows how far it has read.
+    """
     waits = and_(OutboxRow.done_at.is_(None), OutboxRow.parked_at.is_(None), OutboxRow.leased_until.is_(None))
     mine = select(OutboxRow.id).where(OutboxRow.shop_id == shop, OutboxRow.kind == Kind.POLL.value, waits)
     if session.execute(mine.limit(1)).first() is None:
-        outbox.put(session, Kind.POLL, shop, shop=shop, now=now)
-
-
-def _alarm(session: Session, shop: uuid.UUID, kind: AlarmKind, facts: Mapping[str, Fact], *, now: datetime) -> None:
-    """One while it stands; once a person has cleared it, the next trouble raises it again."""
-    anew = {"facts": codec.write(facts), "raised_at": now, "cleared_at": None, "cleared_by": None}
-    row = db.upsert(session, Alarm).values({"id": uuid.uuid4(), "shop_id": shop, "kind": kind, "subject": "deliveries", **anew})
-    raised = row.on_conflict_do_update(index_elements=["shop_id", "kind", "subject"], set_=anew, where=Alarm.cleared_at.is_not(None))
-    if db.changed(session, raised) == 1:
-        timeline.record(session, f"alarm.{kind.value}", shop=shop, rma=None, who="machine", at=now, facts=facts)
+        outbox.put(session, Kind.POLL, shop, shop=shop, now=now, delay=POLL_AFTER)
 
 
 # What every batch of deliveries asks, built once: to build it anew took a third of the time of a batch of eight.

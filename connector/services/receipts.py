@@ -14,14 +14,14 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from connector import db
-from connector.domain import codec
 from connector.domain.money import Money
 from connector.domain.orders import Order, OrderRef, RefundRef
 from connector.domain.platform import CreditOrder, Receipt
 from connector.domain.rma import OPEN, MoneyMove, MoneyState, Move, money_after, open_to
-from connector.models import Alarm, AlarmKind, Kind, MoneyKind, ReceiptRow, Refund, Resolution, Rma, Shop
+from connector.models import AlarmKind, Kind, MoneyKind, ReceiptRow, Refund, Resolution, Rma, Shop
 from connector.services import limits, mails, orders, outbox, refunds, rmas, store_credit, timeline
 from connector.services.mails import Event
+from connector.services.raising import raise_alarm
 
 MACHINE: Final = "machine"  # who records what a platform told
 UNNAMED: Final = "unnamed:"  # with the row's id: the reference of a payment that its platform does not name
@@ -206,23 +206,5 @@ def _taken(session: Session, row: Refund, reference: str) -> bool:
 
 def _alarm(session: Session, row: Refund, kind: AlarmKind, *, now: datetime, **facts: str | int | None) -> None:
     subject = ":".join([row.id.hex, *(str(facts[name]) for name in ("also", "reference") if name in facts)])  # each receipt its own
-    values = {
-        "id": uuid.uuid4(),
-        "shop_id": row.shop_id,
-        "kind": kind,
-        "subject": subject,
-        "facts": codec.write(facts),
-        "raised_at": now,
-    }
-    fresh = db.upsert(session, Alarm).values(values).on_conflict_do_nothing(index_elements=["shop_id", "kind", "subject"])
-    if db.changed(session, fresh) == 1:
-        resolution = session.get_one(Resolution, row.resolution_id)
-        timeline.record(
-            session,
-            f"alarm.{kind.value}",
-            shop=row.shop_id,
-            rma=resolution.rma_id,
-            who="machine",
-            at=now,
-            facts={"row": row.id.hex, **facts},
-        )
+    rma = session.get_one(Resolution, row.resolution_id).rma_id
+    raise_alarm(session, kind, subject, facts, shop=row.shop_id, rma=rma, now=now, entry={"row": row.id.hex, **facts})

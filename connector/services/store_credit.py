@@ -15,15 +15,15 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from connector import db
-from connector.domain import codec
 from connector.domain.connecting import CreditRest, CreditUse, UsedCredit
 from connector.domain.money import Money
 from connector.domain.number import ALPHABET
 from connector.domain.orders import Order, OrderRef
 from connector.domain.platform import CreditOrder, Receipt
-from connector.models import Alarm, AlarmKind, Credit, CreditUseRow, Kind, OutboxRow, Refund, Resolution
+from connector.models import AlarmKind, Credit, CreditUseRow, Kind, OutboxRow, Refund, Resolution
 from connector.secrets import Vault
 from connector.services import orders, outbox, timeline
+from connector.services.raising import raise_alarm
 from connector.services.shops import ShopKeys, keys_of
 
 _DRAWN: Final = 12  # characters of 31: 59 bits that nobody guesses
@@ -105,14 +105,10 @@ def followed(session: Session, use_id: uuid.UUID, found: CreditRest, *, changed_
     }
     if found.use is CreditUse.REISSUED:
         _remember(session, use.shop_id, credit.refund_id, use.next_code, found.rest, now=now)
-    if found.use is CreditUse.TWICE:
-        alarm = {
-            "id": uuid.uuid4(), "shop_id": use.shop_id, "kind": AlarmKind.CREDIT_TWICE, "subject": use.id.hex,
-            "facts": codec.write({"order": use.order_ref}), "raised_at": now,
-        }  # fmt: skip
-        once = db.upsert(session, Alarm).values(alarm).on_conflict_do_nothing(index_elements=["shop_id", "kind", "subject"])
-        session.execute(once)
     resolution = session.get_one(Resolution, session.get_one(Refund, credit.refund_id).resolution_id)
+    if found.use is CreditUse.TWICE:
+        spent = {"order": use.order_ref}
+        raise_alarm(session, AlarmKind.CREDIT_TWICE, use.id.hex, spent, shop=use.shop_id, rma=resolution.rma_id, now=now)
     told = found.use is CreditUse.REISSUED
     timeline.record(
         session, "credit.followed", shop=use.shop_id, rma=resolution.rma_id, who="machine", at=now, for_shopper=told, facts=facts

@@ -17,12 +17,12 @@ from sqlalchemy import Select, and_, select, update
 from sqlalchemy.orm import Session
 
 from connector import db
-from connector.domain import codec
 from connector.domain.connecting import Facts, Misfortune
 from connector.domain.orders import Order, OrderRef
 from connector.domain.platform import WebhookHealth
-from connector.models import Alarm, AlarmKind, Kind, OrderRow, OutboxRow, Rma, Shop, ShopStatus, Sync
+from connector.models import AlarmKind, Kind, OrderRow, OutboxRow, Rma, Shop, ShopStatus, Sync
 from connector.services import mirroring, outbox, shops, timeline
+from connector.services.raising import raise_alarm
 from connector.services.shops import PROBE_IN_TROUBLE, ShopKeys, keys_of
 
 OVERLAP: Final = timedelta(minutes=10)
@@ -30,6 +30,7 @@ TIE: Final = timedelta(seconds=1)  # orders of one second may lie on both sides 
 POLL_EVERY: Final = timedelta(minutes=5)
 PROBE_EVERY: Final = timedelta(days=1)
 READ_AGAIN: Final = timedelta(days=1)
+_NAMED: Final = 20  # orders in one alarm
 _AT_ONCE: Final = 50  # of a kind in one pass: a row is put and a time moved for each
 
 
@@ -142,13 +143,8 @@ def _deliveries(session: Session, sync: Sync, health: WebhookHealth, *, now: dat
     if not health.mended or not came_before:
         return
     sync.deliveries_mended, sync.poll_at = sync.deliveries_mended + len(health.mended), now
-    facts: dict[str, timeline.Fact] = {"mended": list(health.mended)}
-    anew = {"facts": codec.write(facts), "raised_at": now, "cleared_at": None, "cleared_by": None}
-    row = {"id": uuid.uuid4(), "shop_id": sync.shop_id, "kind": AlarmKind.DELIVERIES_OFF, "subject": "deliveries", **anew}
-    once = db.upsert(session, Alarm).values(row)
-    raised = once.on_conflict_do_update(index_elements=["shop_id", "kind", "subject"], set_=anew, where=Alarm.cleared_at.is_not(None))
-    if db.changed(session, raised) == 1:
-        timeline.record(session, "alarm.deliveries_off", shop=sync.shop_id, rma=None, who="machine", at=now, facts=facts)
+    facts = {"mended": list(health.mended)}
+    raise_alarm(session, AlarmKind.DELIVERIES_OFF, "deliveries", facts, shop=sync.shop_id, now=now, again=True)
 
 
 def unread(session: Session, shop: uuid.UUID, *, now: datetime, limit: int) -> Sequence[OrderRef]:
@@ -167,6 +163,16 @@ def put_off(session: Session, shop: uuid.UUID, refs: Collection[OrderRef], *, be
     mine = (OrderRow.shop_id == shop, OrderRow.ref.in_(refs), OrderRow.read_began_at < began)
     if refs:
         session.execute(update(OrderRow).where(*mine).values(read_began_at=began).execution_options(synchronize_session=False))
+
+
+def passed_over(session: Session, shop: uuid.UUID, refs: Collection[OrderRef | None], *, now: datetime) -> None:
+    """Nobody could read or keep these orders, and the shop is read on past them: an alarm, one while it stands.
+
+    None: the shop did not even say which order it is.
+    """
+    named = sorted(ref for ref in refs if ref is not None)[:_NAMED]
+    facts: dict[str, timeline.Fact] = {"orders": named, "unnamed": None in refs}
+    raise_alarm(session, AlarmKind.POISONED, "orders", facts, shop=shop, now=now, again=True)
 
 
 # ── The probe ──

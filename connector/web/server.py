@@ -20,11 +20,11 @@ from waitress.channel import HTTPChannel
 from waitress.server import TcpWSGIServer
 from waitress.task import WSGITask
 
-from connector import logs, wiring
-from connector.app import create_app
+from connector import logs
 from connector.config import Misconfigured, Settings
 from connector.secrets import UnusableKey
 from connector.signals import StopSignals
+from connector.web import wsgi
 from connector.web.intake import Intake
 
 if TYPE_CHECKING:
@@ -170,28 +170,20 @@ def main() -> int:
     try:
         settings = Settings.from_env()
         host, port = address(os.environ, dev=settings.dev)
-        vault = wiring.vault(settings)
+        whole = wsgi.intake(settings)
     except (Misconfigured, UnusableKey) as problem:
         sys.stderr.write(f"{problem}\n")
         return 2
     logs.to_stderr(os.environ.get("RETOUR_LOG", "info"))
     logging.getLogger("waitress").addFilter(_only_events)
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it tells of every request that waits for a moment
-    platforms = wiring.platforms(settings)
-    intake = Intake(
-        create_app(settings, platforms=platforms),
-        db=wiring.database(settings),  # without a bell: what it puts is due in two seconds, and then the clock rings
-        platforms=platforms,
-        vault=vault,
-        base_url=settings.base_url,
-    )
     try:
-        server = Server(intake, host, port)
+        server = Server(whole, host, port)
     except OSError as trouble:
         why = (trouble.strerror or "").partition(" (")[0]  # without what Python adds in brackets
         sys.stderr.write(f"cannot listen on {host}:{port}: {why}; set HOST to an address of this machine and PORT to one that is free\n")
         return 2
-    return serve(server, intake)
+    return serve(server, whole)
 
 
 def serve(server: Server, intake: Intake) -> int:

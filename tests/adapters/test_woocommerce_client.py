@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from adapters.woocommerce import client, wire
+from adapters.woocommerce import answers, client, wire
 from adapters.woocommerce.client import Client, Lines
 from adapters.woocommerce.guard import Guard
 from connector.domain.platform import OutcomeUnknown, PlatformError, Rejected, Revoked, ShopDomain, Throttled, Voided
@@ -180,7 +180,7 @@ def test_what_is_packed_in_a_way_that_nobody_asked_for_is_not_read(encoding: str
         shop.read("orders")
 
 
-@pytest.mark.parametrize("body", [gzip.compress(b"[1, 2, 3]")[:-9], b"not gzip at all"])
+@pytest.mark.parametrize("body", [gzip.compress(b"[1, 2, 3]", mtime=0)[:-9], b"not gzip at all"])
 def test_f07_a_packed_answer_that_is_cut_off_is_none(body: bytes) -> None:
     with store(http(body, content_encoding="gzip")) as (shop, _far), pytest.raises(Throttled):
         shop.read("orders")
@@ -390,6 +390,47 @@ def test_f09_f10_every_answer_says_what_is_now_true(name: str) -> None:
                 shop.read("orders/7")
         with pytest.raises(write):
             shop.write("POST", "orders/7/refunds", {})
+
+
+DIED = (
+    '<!DOCTYPE html>\n<html lang="de-DE"><body id="error-page">\n\t<div class="wp-die-message"><p>Kritischer Fehler</p></div></body></html>'
+)
+POISON: dict[str, tuple[Say, type[PlatformError]]] = {
+    "JSON": (error("500 Internal Server Error", "internal_server_error"), answers.Broken),
+    "somebody's code": (error("500 Internal Server Error", "somebody_elses"), answers.Broken),
+    "the page of a critical error": (http(DIED, "500 Internal Server Error", content_type="text/html"), answers.Broken),
+    "a 404 in a 500": (error("500 Internal Server Error", "woocommerce_rest_invalid_order_id", data=404), Rejected),
+    "the server in front": (http("<html><h1>500", "500 Internal Server Error", content_type="text/html"), Throttled),
+    "nothing in it": (http("", "500 Internal Server Error", content_type="text/html"), Throttled),
+    "cut off": (http('{"code": "internal_ser', "500 Internal Server Error"), Throttled),
+    "maintenance": (http(DIED, "503 Service Unavailable", content_type="text/html"), Throttled),
+    "another status": (error("502 Bad Gateway", "internal_server_error"), Throttled),
+}
+
+
+@pytest.mark.parametrize("name", POISON)
+def test_f39_a_read_over_which_wordpress_fails_is_told_from_a_shop_that_fails(name: str) -> None:
+    say, trouble = POISON[name]
+    alone = trouble is answers.Broken
+    told: list[type[Exception]] = []
+    with store(say, error("404 Not Found", "rest_no_route") if alone else say, say) as (shop, far):
+        for _ in range(2):
+            with pytest.raises(PlatformError) as raised:
+                shop.read("orders/7")
+            told.append(raised.type)
+
+    assert told == [trouble] * 2
+    assert ["/data?" in line for line in far.lines] == ([False, True, False] if alone else [False, False])  # asked once in a while
+
+
+@pytest.mark.parametrize(
+    "says",
+    [error("500 Internal Server Error", "internal_server_error"), http("<html>", content_type="text/html"), http("{}", "429 Slow"), close],
+    ids=["500", "no JSON", "429", "nothing"],
+)
+def test_f10_a_shop_that_answers_nothing_else_either_is_asked_again_later(says: Say) -> None:
+    with store(error("500 Internal Server Error", "internal_server_error"), says) as (shop, _far), pytest.raises(Throttled):
+        shop.read("orders/7")
 
 
 def test_f12_how_long_to_wait_is_read_in_every_form_and_bounded() -> None:

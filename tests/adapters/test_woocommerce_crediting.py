@@ -119,6 +119,28 @@ def test_m7_a_credit_in_another_currency_than_the_shops_is_refused(subject: Subj
     assert (subject.asked("POST"), subject.asked("POST", "/coupons")) == (0, 0)
 
 
+def test_m7_no_credit_is_given_where_nobody_could_use_a_code() -> None:
+    with selling(ShopSettings(coupons=False)) as subject:
+        store, told = subject.store(), a_credit(subject.order())
+        assert store.probe()["coupons"] == "no"
+
+        with pytest.raises(Rejected, match="switched off"):
+            store.issue_credit(told, attempt(told.key))
+
+        assert not store.capabilities().store_credit
+        assert (records(subject, told), subject.shop.coupons()) == ([], [])
+        assert (subject.asked("POST"), subject.asked("POST", "/coupons")) == (0, 0)
+
+
+def test_m7_a_record_that_was_booked_before_coupons_were_switched_off_gets_its_code(subject: Subject) -> None:
+    told = a_credit(subject.order())
+    subject.shop.fail_next("POST coupons", Fault(Kind.PAGE, status=503))
+    with pytest.raises(OutcomeUnknown):
+        issue(subject, told)
+
+    complete(subject, told, subject.store({"coupons": "no"}).issue_credit(told, attempt(told.key)))
+
+
 def test_m7_the_mode_of_taxes_changes_between_the_steps_and_the_receipt_says_what_the_code_says(subject: Subject) -> None:
     told = a_credit(subject.order())
     subject.shop.fail_next("POST coupons", Fault(Kind.DROP))

@@ -15,6 +15,7 @@ import pytest
 
 from adapters.simulators.woocommerce import STEPS, Bought, Fault, Kind, ShopSettings
 from adapters.woocommerce import client
+from adapters.woocommerce.answers import Broken
 from adapters.woocommerce.platform import WooPlatform
 from adapters.woocommerce.store import WooStore
 from connector.domain.money import Money
@@ -40,6 +41,7 @@ from tests.contract.store_contract import a_refund
 
 SETTLED, IN_DOUBT = SightingKind.SETTLED, SightingKind.IN_DOUBT
 JSON: Final = "application/json; charset=UTF-8"
+DIED: Final = Fault(Kind.ANSWER, words='{"code":"internal_server_error","message":""}', status=500, content_type=JSON)
 
 
 @pytest.fixture
@@ -375,6 +377,25 @@ def test_f26_a_refund_that_the_shop_goes_on_with_alone_is_in_doubt_until_it_is_t
 
     assert (before.kind, after.kind) == (IN_DOUBT, SETTLED)
     assert subject.paid(told.key) == ["12.10"]
+
+
+@pytest.mark.parametrize("where", ["GET order", "GET refunds"])
+def test_f39_a_read_over_which_wordpress_fails_before_anything_is_written_says_that_nothing_happened(subject: Subject, where: str) -> None:
+    told = a_refund(subject.order())
+    subject.shop.fail_next(where, DIED, times=None)
+
+    assert isinstance(outcome(lambda: subject.store().refund(told, attempt(told.key))), Throttled)
+    assert (subject.asked("POST"), subject.paid(told.key)) == (0, [])
+
+
+def test_f39_a_look_over_which_wordpress_fails_says_nothing_of_the_payment(subject: Subject) -> None:
+    told = a_refund(subject.order())
+    subject.store().refund(told, attempt(told.key))
+    subject.shop.fail_next("GET refunds", DIED)
+
+    with pytest.raises(Broken):
+        subject.store().find_refund(told, attempt(told.key, age=9e4))
+    assert subject.store().find_refund(told, attempt(told.key, age=9e4)).kind is SETTLED
 
 
 def test_f26_a_payment_that_failed_hours_later_and_took_its_record_along_is_in_doubt_again(subject: Subject) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Final
 import pytest
 
 from adapters.simulators.woocommerce import Bought, Fault, Gateway, Kind, ShopSettings
+from adapters.woocommerce.answers import Broken
 from adapters.woocommerce.fields import Untranslatable
 from connector.db import Database
 from connector.domain.orders import CustomerRef, LineRef, OrderRef, Worth
@@ -183,13 +184,13 @@ def test_a_list_that_leaves_some_out_is_no_proof_that_they_are_gone(read: Read) 
     assert refs(read.store().orders(made)) == made
 
 
-@pytest.mark.parametrize("status", [404, 500])
-def test_f29_an_order_whose_reading_failed_otherwise_is_not_taken_for_gone(read: Read, status: int) -> None:
+@pytest.mark.parametrize(("status", "trouble"), [(404, Throttled), (500, Broken)])
+def test_f29_an_order_whose_reading_failed_otherwise_is_not_taken_for_gone(read: Read, status: int, trouble: type[Exception]) -> None:
     (ref,) = read.place()
     says(read, "orders", [])
     says(read, "order", {"code": "rest_no_route", "message": ""}, status)
 
-    with pytest.raises(Throttled):
+    with pytest.raises(trouble):
         read.store().orders([ref])
 
 

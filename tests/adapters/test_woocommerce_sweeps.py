@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any, Final
 
 import pytest
 
 from adapters.simulators.woocommerce import Fault, Kind, ShopSettings
 from adapters.woocommerce import sweeps
+from adapters.woocommerce.answers import Broken
 from adapters.woocommerce.fields import Untranslatable
 from connector.domain.orders import Order, OrderRef
-from connector.domain.platform import Revoked, Throttled
+from connector.domain.platform import Revoked, Throttled, Unread
 from tests.adapters.woo_reading import Read, reading
 
 SECOND: Final = timedelta(seconds=1)
@@ -41,7 +44,11 @@ def refs(orders: Any) -> list[OrderRef]:
 
 
 def changed(read: Read, since: datetime) -> list[OrderRef]:
-    return refs(read.store().orders_changed(since))
+    return refs(each for each in read.store().orders_changed(since) if isinstance(each, Order))
+
+
+def unread(found: Iterable[Order | Unread]) -> list[OrderRef | None]:
+    return [each.ref for each in found if isinstance(each, Unread)]
 
 
 def touch(read: Read, ref: OrderRef, status: str = "completed") -> None:
@@ -96,6 +103,7 @@ def test_w4_what_changes_while_it_is_read_is_read_again_and_nothing_else_is_lost
     made = [ref for number in range(20) for ref in read.place(at=ago(read, (60 - number) * SECOND))]
     found: list[Order] = []
     for place, order in enumerate(read.store().orders_changed(ago(read, 90 * SECOND))):
+        assert isinstance(order, Order)
         found.append(order)
         if place in (1, 6, 12):
             for ref in made[place : place + 4]:
@@ -128,7 +136,9 @@ def test_an_order_that_nobody_can_read_holds_up_no_other(read: Read, caplog: pyt
     bodies[1] |= {"currency": "EURO", "billing": {"email": "secret@example.com"}}
     read.shop.fail_next("orders", Fault(Kind.ANSWER, words=json.dumps(bodies), content_type="application/json"))
 
-    assert changed(read, ago(read, 60 * SECOND)) == [made[0], made[2]]
+    found = list(read.store().orders_changed(ago(read, 60 * SECOND)))
+
+    assert (refs(found), unread(found)) == (made, [made[1]])
     assert [(each.message, each.__dict__["order"]) for each in caplog.records] == [("order.untranslatable", int(made[1]))]
     assert "secret" not in caplog.text
 
@@ -217,6 +227,7 @@ def test_w4_a_refund_that_changed_no_date_is_found_first(read: Read) -> None:
     found = list(read.store().orders_changed(ago(read, 60 * SECOND)))
 
     assert refs(found) == [quiet, other]
+    assert isinstance(found[0], Order)
     assert found[0].refunded == 100
 
 
@@ -237,6 +248,7 @@ def test_w4_an_order_that_was_refunded_and_binned_since_is_found_last(read: Read
     found = list(read.store().orders_changed(ago(read, 60 * SECOND)))
 
     assert refs(found) == [between, binned]
+    assert isinstance(found[1], Order)
     assert (found[1].cancelled, found[1].refunded) == (True, 100)
 
 
@@ -247,7 +259,7 @@ def test_w4_more_refunds_than_fill_a_page_are_found_and_their_orders_are_asked_f
     read.shop.requests.clear()
 
     assert sorted(changed(read, ago(read, 60 * SECOND))) == sorted(made)
-    assert len(read.asked("/refunds")) == 2
+    assert len(read.asked("/refunds")) == 3  # the second in which the first page ends is asked for again
     assert len([params for params in read.asked("/orders") if "include" in params]) == 2
 
 
@@ -290,6 +302,132 @@ def test_f10_a_store_that_does_not_answer_is_asked_again_later(read: Read, where
 
     with pytest.raises(Throttled):
         changed(read, ago(read, 60 * SECOND))
+
+
+# ── Orders that break their page, and long outages ──────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("altogether", [False, True], ids=["named", "unnamed"])
+@pytest.mark.parametrize("place", [0, 3, 6])
+def test_f39_an_order_that_kills_php_is_stepped_past_and_named_if_it_can_be(read: Read, place: int, altogether: bool) -> None:
+    made = [ref for number in range(7) for ref in read.place(at=ago(read, (60 - number) * SECOND))]
+    read.shop.site.switches.deadly[int(made[place])] = altogether
+    others = [ref for ref in made if ref != made[place]]
+    name = None if altogether else made[place]
+
+    found = list(read.store().orders_changed(ago(read, 90 * SECOND)))
+    page = read.store().import_orders(None)
+
+    assert (refs(each for each in found if isinstance(each, Order)), unread(found)) == (others, [name])
+    assert (refs(page.orders), [each.ref for each in page.unread], page.cursor) == (others[::-1], [name], None)
+    assert len(read.asked("/orders")) <= 2 * 18
+
+
+@pytest.mark.usefixtures("short")
+@pytest.mark.parametrize("count", [1, 5, 6])
+def test_f39_a_list_goes_on_behind_pages_of_orders_that_kill_php(read: Read, count: int) -> None:
+    made = [ref for number in range(18) for ref in read.place(at=ago(read, (60 - number) * SECOND))]
+    deadly = made[5 : 5 + count]
+    read.shop.site.switches.deadly.update({int(ref): False for ref in deadly})
+
+    found = list(read.store().orders_changed(ago(read, 90 * SECOND)))
+    shown, _ = history(read)
+
+    assert set(refs(each for each in found if isinstance(each, Order))) == set(shown) == set(made) - set(deadly)
+    assert set(unread(found)) == set(deadly)
+
+
+def test_f39_a_shop_that_fails_over_every_order_is_not_asked_for_each(read: Read) -> None:
+    made = read.place(60, at=ago(read, 5 * SECOND))
+    read.shop.site.switches.deadly.update({int(ref): False for ref in made})
+
+    for ask in (lambda: changed(read, ago(read, 60 * SECOND)), lambda: read.store().import_orders(None)):
+        with pytest.raises(Broken):
+            ask()
+
+    assert len(read.asked("/orders")) < 2 * 60
+
+
+def test_f39_what_changes_while_a_page_is_read_in_parts_hides_nothing_else(read: Read) -> None:
+    made = [ref for number in range(60) for ref in read.place(at=ago(read, (90 - number) * SECOND))]
+    read.shop.site.switches.deadly[int(made[55])] = False
+    moved: list[OrderRef] = []
+
+    def meanwhile(order: int) -> None:
+        if order == int(made[57]) and not moved:
+            moved.append(made[2])
+            touch(read, made[2])
+
+    found: list[OrderRef] = []
+    with shown_to(read, meanwhile):
+        found += changed(read, ago(read, 200 * SECOND))
+
+    assert moved == [made[2]]
+    assert set(made) - set(found) == {made[55], *moved}
+    assert changed(read, ago(read, SECOND)) == moved  # it lies behind all that was read, where the next poll begins
+
+
+@contextmanager
+def shown_to(read: Read, watcher: Callable[[int], None]) -> Iterator[None]:
+    """Something happens once a page was read in part."""
+
+    class Watched(dict[int, bool]):
+        def __contains__(self, order: object) -> bool:
+            watcher(order if isinstance(order, int) else 0)
+            return super().__contains__(order)
+
+    switches = read.shop.site.switches
+    switches.deadly, kept = Watched(switches.deadly), switches.deadly
+    yield
+    switches.deadly = kept
+
+
+def test_f39_a_refunded_order_that_kills_php_is_stepped_past(read: Read) -> None:
+    quiet = read.place(5, at=ago(read, DAY))
+    for ref in quiet:
+        unseen_refund(read, ref)
+    (other,) = read.place()
+    read.shop.site.switches.deadly[int(quiet[3])] = False
+
+    found = list(read.store().orders_changed(ago(read, 60 * SECOND)))
+
+    assert sorted(refs(found)) == sorted([*quiet, other])
+    assert unread(found) == [quiet[3]]
+
+
+def test_f39_refunds_that_nobody_can_list_hold_up_no_order(read: Read) -> None:
+    made = read.place()
+    words = '{"code":"internal_server_error","message":"x","data":{"status":500}}'
+    read.shop.fail_next("all_refunds", Fault(Kind.ANSWER, words=words, status=500, content_type="application/json"), times=None)
+
+    assert changed(read, ago(read, 60 * SECOND)) == made
+
+
+@pytest.mark.usefixtures("short")
+def test_w4_after_a_long_outage_something_comes_forward_before_all_refunds_are_read(read: Read) -> None:
+    """Whoever stops after a few orders goes on from the last one's time: in the end all are told, and no refund is lost."""
+    quiet, made = read.place(20, at=ago(read, DAY)), []
+    for number, ref in enumerate(quiet):
+        read.clock.now += 3 * SECOND
+        made += read.place()
+        if number % 2:
+            unseen_refund(read, ref)
+        else:
+            read.shop.refund_in_admin(int(ref), "1.00")
+    since, found, runs = ago(read, 61 * SECOND), set[OrderRef](), 0
+    read.shop.requests.clear()
+    while True:
+        runs += 1
+        some = [each for each in islice(read.store().orders_changed(since), 9) if isinstance(each, Order)]
+        assert len(read.asked("/refunds")) <= 2 * runs
+        found |= set(refs(some))
+        newest = max(each.changed_at for each in some if each.changed_at is not None)
+        if len(some) < 9:
+            break
+        assert newest - SECOND > since
+        since = newest - SECOND
+
+    assert found == {*quiet, *made}
 
 
 # ── History ─────────────────────────────────────────────────────────────────────────────────────────────────────────

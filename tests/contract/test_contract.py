@@ -27,6 +27,7 @@ def _subjects() -> Mapping[str, Callable[[], AbstractContextManager[Subject]]]:
         "woocommerce-net": partial(woo_shop.simulated, ShopSettings()),
         "woocommerce-gross": partial(woo_shop.simulated, ShopSettings(prices_include_tax=True)),
         "woocommerce-before-10": partial(woo_shop.simulated, ShopSettings(prices_include_tax=True, version="9.4.3", wp_version="6.8.12")),
+        "woocommerce-without-coupons": partial(woo_shop.simulated, ShopSettings(coupons=False)),
     }
     if any(os.environ.get(name) for name in woo_shop.GENUINE):
         found["woocommerce-genuine"] = woo_shop.genuine

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -15,8 +16,8 @@ from adapters.simulators.toy import ToyStore
 from connector.db import Database
 from connector.domain.connecting import Facts, NotConnectable
 from connector.domain.orders import Order, OrderRef
-from connector.domain.platform import ImportPage, PlatformError, WebhookHealth
-from connector.models import OrderRow, Sync
+from connector.domain.platform import ImportPage, PlatformError, Unread, WebhookHealth
+from connector.models import Alarm, AlarmKind, OrderRow, Sync
 from connector.services import outbox, syncing
 from connector.services.outbox import Claimed
 from jobs import drain
@@ -59,6 +60,8 @@ class Shop(ToyStore):
     health: list[WebhookHealth | Exception] = field(default_factory=list)
     busy: Exception | None = None
     garbled: set[str] = field(default_factory=set)
+    unread: set[str] = field(default_factory=set)  # what lists name and cannot show
+    numbers: dict[str, str] = field(default_factory=dict)  # those that were given another one
     finds: Facts | NotConnectable | Exception = field(default_factory=dict)
 
     def orders(self, refs: Sequence[OrderRef]) -> Sequence[Order]:
@@ -67,16 +70,16 @@ class Shop(ToyStore):
             raise self.busy
         if self.garbled & set(refs):
             raise PlatformError("words that make no order")
-        return ToyStore.orders(self, refs)
+        return [self._numbered(order) for order in ToyStore.orders(self, refs)]
 
-    def orders_changed(self, since: datetime) -> Iterator[Order]:
+    def orders_changed(self, since: datetime) -> Iterator[Order | Unread]:  # type: ignore[override]  # a toy shows all it lists
         """Oldest change first; those refunded elsewhere before all others, with their old time."""
         self.asked.append(f"changed {since.isoformat()}")
         found = sorted(self.far.orders(), key=lambda order: order.changed_at or START)
         old = [order for order in found if order.channel == "refunded"]
         for count, order in enumerate([*old, *(order for order in found if order.changed_at and order.changed_at > since)]):
             self.after(count)
-            yield order
+            yield Unread(order.ref) if order.ref in self.unread else self._numbered(order)
 
     def ensure_webhooks(self, base_url: str) -> WebhookHealth:
         self.asked.append(f"webhooks {base_url}")
@@ -92,7 +95,12 @@ class Shop(ToyStore):
         start = int(cursor or 0)
         found = sorted(self.far.orders(), key=lambda order: order.changed_at or START, reverse=True)
         end = start + self.page
-        return ImportPage(tuple(found[start:end]), str(end) if end < len(found) else None)
+        shown = tuple(self._numbered(order) for order in found[start:end] if order.ref not in self.unread)
+        unread = tuple(Unread(order.ref) for order in found[start:end] if order.ref in self.unread)
+        return ImportPage(shown, str(end) if end < len(found) else None, unread)
+
+    def _numbered(self, order: Order) -> Order:
+        return replace(order, number=self.numbers.get(order.ref, order.number))
 
 
 def _given(what: T | Exception) -> T:
@@ -129,6 +137,13 @@ def known(world: World) -> int:
     query = select(func.count()).select_from(OrderRow).where(OrderRow.shop_id == world.shop.id, OrderRow.snapshot.is_not(None))
     with world.db.reading() as session:
         return session.execute(query).scalar_one()
+
+
+def alarmed(world: World) -> list[dict[str, object]]:
+    """What the alarms about orders say."""
+    query = select(Alarm.facts).where(Alarm.kind == AlarmKind.POISONED, Alarm.subject == "orders")
+    with world.db.reading() as session:
+        return [json.loads(facts) for facts in session.execute(query).scalars()]
 
 
 def claimed(world: World, kind: str) -> list[Claimed]:

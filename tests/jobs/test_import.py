@@ -19,7 +19,7 @@ from connector.services.outbox import Later
 from jobs import drain, shops
 from jobs.handlers import HANDLERS
 from jobs.site import Site
-from tests.jobs.readers import Died, Mortal, Shop, begun, claimed, drained, known, site_of, stocked, sync
+from tests.jobs.readers import Died, Mortal, Shop, alarmed, begun, claimed, drained, known, site_of, stocked, sync
 from tests.services.acts import at_once, everything, told
 from tests.world import START, Clock, World
 
@@ -162,6 +162,17 @@ def test_the_history_overwrites_nothing_that_was_read_later(world: World, shop: 
 
     with world.db.reading() as session:
         assert session.get_one(OrderRow, (world.shop.id, order.ref)).number == "newer"
+
+
+def test_f39_orders_that_nobody_can_show_or_keep_hold_up_no_other_and_are_named(world: World, shop: Shop) -> None:
+    stocked(world, 130)
+    shop.unread, shop.numbers = {"00100"}, {"00120": "10\ud80002"}  # half a character: no encoding has it
+
+    drained(world, "import")
+
+    assert (known(world), sync(world).imported) == (128, 128)
+    assert sync(world).import_done_at is not None
+    assert alarmed(world) == [{"orders": ["00100", "00120"], "unnamed": False}]
 
 
 def test_f41_history_is_claimed_after_all_other_work(world: World) -> None:

@@ -11,14 +11,14 @@ from sqlalchemy import select
 
 from connector.db import Database
 from connector.domain.orders import OrderRef
-from connector.domain.platform import Attempt, OutcomeUnknown, Rejected, Revoked, Throttled, WebhookHealth
+from connector.domain.platform import Attempt, OutcomeUnknown, PlatformError, Rejected, Revoked, Throttled, WebhookHealth
 from connector.models import Alarm, OrderRow, Refund, ShopStatus
 from connector.models import Shop as ShopRow
 from connector.services import orders
 from connector.services.outbox import Later
 from connector.services.syncing import OVERLAP, POLL_EVERY, TIE
 from jobs import shops
-from tests.jobs.readers import BASE, Died, Shop, begun, drained, known, site_of, stocked, sync
+from tests.jobs.readers import BASE, Died, Shop, alarmed, begun, drained, known, site_of, stocked, sync
 from tests.services.acts import at_once, everything, placed, refunded_in_the_admin, told, work
 from tests.world import START, Clock, World, an_order
 
@@ -251,7 +251,7 @@ def test_without_an_address_of_our_own_nobody_asks_for_deliveries(world: World, 
     assert (webhooks(shop), sync(world).deliveries_ok) == (0, None)
 
 
-@pytest.mark.parametrize("trouble", [Rejected("no"), OutcomeUnknown("html")])
+@pytest.mark.parametrize("trouble", [Rejected("no"), OutcomeUnknown("html"), Throttled(MINUTE), Revoked("no"), PlatformError("odd")])
 def test_f30_a_shop_that_lets_nobody_mend_its_deliveries_is_polled_all_the_same(world: World, shop: Shop, trouble: Exception) -> None:
     stocked(world, 2)
     shop.health = [trouble]
@@ -259,6 +259,7 @@ def test_f30_a_shop_that_lets_nobody_mend_its_deliveries_is_polled_all_the_same(
     poll(world)
 
     assert (known(world), sync(world).deliveries_ok, sync(world).polled_at) == (2, False, world.clock.now)
+    assert shop.health == []
 
 
 def test_f38_deliveries_that_are_off_and_stay_off_are_seen(world: World, shop: Shop) -> None:
@@ -267,6 +268,65 @@ def test_f38_deliveries_that_are_off_and_stay_off_are_seen(world: World, shop: S
     poll(world)
 
     assert sync(world).deliveries_ok is False
+
+
+# ── What nobody can read or keep ──
+
+
+UNFIT = "10\ud80002"  # half a character: no encoding has it
+
+
+def test_f39_an_order_that_the_database_cannot_take_holds_up_no_other(world: World, shop: Shop) -> None:
+    stocked(world, 120)
+    shop.numbers = {"00060": UNFIT}
+
+    poll(world)
+
+    assert known(world) == 119
+    assert (sync(world).polled_at, sync(world).watermark) == (world.clock.now, START + 119 * SECOND)
+    assert alarmed(world) == [{"orders": ["00060"], "unnamed": False}]
+
+
+def test_f39_an_order_that_the_shop_cannot_show_holds_up_no_other(world: World, shop: Shop) -> None:
+    stocked(world, 120)
+    shop.unread = {"00060"}
+
+    poll(world)
+    poll(world)
+
+    assert (known(world), sync(world).polled_at) == (119, world.clock.now)
+    assert alarmed(world) == [{"orders": ["00060"], "unnamed": False}]
+
+
+def test_f39_what_is_unreadable_is_asked_for_until_a_later_order_was_read(world: World, shop: Shop) -> None:
+    stocked(world, 10)
+    shop.unread = {f"{number:05}" for number in range(4, 11)}
+    poll(world)
+    assert sync(world).watermark == START + 2 * SECOND
+    shop.unread = set()
+    world.clock.advance(POLL_EVERY)
+
+    poll(world)
+
+    assert known(world) == 10
+
+
+def test_f39_an_order_of_an_open_return_that_the_database_cannot_take_is_put_off(world: World, shop: Shop) -> None:
+    placed_orders = [placed(world, refunded_in_the_admin(an_order(str(ref)), 700)) for ref in range(1001, 1004)]
+    for order in placed_orders:
+        world.requested(order, {"line-1": 1})
+        shop.place(an_order(order.ref))
+    shop.numbers = {"1002": UNFIT}
+    world.clock.advance(DAY + SECOND)
+    shop.asked.clear()
+
+    poll(world)
+    world.clock.advance(POLL_EVERY)
+    poll(world)
+
+    assert news(world) == ["order.refund_deleted"] * 2
+    assert [line for line in shop.asked if line.startswith("orders")] == ["orders 1001 1002 1003"]  # once, and not the next time
+    assert alarmed(world) == [{"orders": ["1002"], "unnamed": False}]
 
 
 # ── Read again ──

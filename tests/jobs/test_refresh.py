@@ -362,6 +362,20 @@ def test_a_shop_that_fails_altogether_is_not_asked_for_each_order(mail: Mail, cl
     assert mail.known() == set(refs)
 
 
+def test_f39_orders_that_were_never_asked_for_alone_are_not_given_up(mail: Mail, clock: Clock) -> None:
+    deadly, well = [str(n) for n in range(1001, 1033)], [str(n) for n in range(1033, 1065)]
+    mail.placed(*deadly, *well)
+    mail.shop.unreadable = set(deadly)
+    mail.comes(*map(body_of, (*deadly, *well)))
+    for _ in range(30):
+        clock.advance(timedelta(minutes=10))
+        if mail.refresh() is None:
+            break
+
+    assert mail.known() == set(well)
+    assert {hint.ref for hint in mail.hints() if hint.poisoned_at} == set(deadly)
+
+
 def test_f39_an_order_that_the_database_cannot_take_holds_up_no_other(mail: Mail) -> None:
     mail.placed("1001", "1002", "1003")
     mail.shop.numbers = {"1002": "10\x0002"}  # A15: PostgreSQL takes no NUL in a text

@@ -10,16 +10,19 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import func, select
 
-from adapters.simulators.woocommerce import Bought, WooShop
+from adapters.simulators.woocommerce import Bought, Fault, WooShop
+from adapters.simulators.woocommerce import Kind as FaultKind
+from adapters.woocommerce.deliveries import TOPICS
 from adapters.woocommerce.platform import WooPlatform
 from connector.db import Database
 from connector.domain.orders import OrderRef
-from connector.domain.platform import Contact, Store
+from connector.domain.platform import Contact, PlatformError, Rejected, Revoked, Store, Throttled
 from connector.domain.policy import Claim
-from connector.models import OrderRow, Sync
+from connector.models import Alarm, OrderRow, Sync
 from connector.models import Shop as ShopRow
 from connector.secrets import Vault, new_key
-from connector.services import installs, orders, outbox, policies, shopper, shops, syncing
+from connector.services import inbox, installs, orders, outbox, policies, shopper, shops, syncing
+from connector.services.inbox import Delivery
 from connector.services.shops import ShopKeys
 from jobs import drain
 from jobs import shops as work
@@ -112,7 +115,7 @@ def kept(database: Database, clock: Clock) -> Iterator[Kept]:
         with database.transaction() as session:
             shop = installs.connect(session, "woocommerce", domain, credentials, facts, vault=vault, who="merchant", now=clock.now)
             policies.publish(session, shop, POLICY, effective_from=clock.now.date(), who="merchant", now=clock.now)
-        site = Site(database, store_for, vault=vault, base_url=_NOBODY)
+        site = Site(database, store_for, platforms={"woocommerce": platform}, vault=vault, base_url=_NOBODY)
         yield Kept(database, woo, clock, site, shop)
     woo.close()
 
@@ -191,7 +194,7 @@ def switched_on(kept: Kept) -> list[bool]:
 def test_f38_webhooks_that_the_store_switched_off_are_on_again_and_the_gap_is_read(kept: Kept) -> None:
     """Nobody listens where it delivers: the seventh failure in a row switches a webhook off."""
     kept.poll()
-    assert switched_on(kept) == [True] * 4
+    assert switched_on(kept) == [True] * len(TOPICS)
     assert (kept.sync().deliveries_ok, kept.sync().deliveries_mended) == (True, 0)
     for _ in range(7):
         kept.woo.place()
@@ -201,7 +204,7 @@ def test_f38_webhooks_that_the_store_switched_off_are_on_again_and_the_gap_is_re
     kept.clock.advance(HOUR)
     kept.poll()
 
-    assert switched_on(kept) == [True] * 4
+    assert switched_on(kept) == [True] * len(TOPICS)
     assert (kept.sync().deliveries_ok, kept.sync().deliveries_mended, kept.known()) == (True, off, 7)
     assert kept.sync().poll_at == kept.clock.now
     assert [what for what, _, _ in told(kept.db)][-1] == "alarm.deliveries_off"
@@ -220,6 +223,93 @@ def test_f27_a_key_that_the_merchant_took_back_stops_the_shop_with_its_reason(ke
 
     assert kept.status() == ("revoked", "wrong_keys")
     assert kept.sync().probe_at > kept.clock.now
+
+
+@pytest.fixture
+def poisoned(kept: Kept) -> tuple[list[int], int]:
+    """Six orders, the third of which kills PHP where it is shown."""
+    placed = [kept.woo.place() for _ in range(6)]
+    kept.woo.site.switches.deadly[placed[2]] = False
+    kept.clock.advance(MINUTE)
+    return placed, placed[2]
+
+
+def names(kept: Kept) -> set[str]:
+    with kept.db.reading() as session:
+        return set(session.execute(select(OrderRow.ref).where(OrderRow.snapshot.is_not(None))).scalars())
+
+
+def is_paused(kept: Kept) -> bool:
+    with kept.db.reading() as session:
+        return session.get_one(ShopRow, kept.id).paused_until is not None
+
+
+def alarms(kept: Kept) -> list[tuple[str, str]]:
+    with kept.db.reading() as session:
+        return [(alarm.kind.value, alarm.subject) for alarm in session.execute(select(Alarm)).scalars()]
+
+
+@pytest.mark.parametrize("kind", ["poll", "import"])
+def test_f39_an_order_that_kills_php_holds_up_neither_poll_nor_import(kept: Kept, poisoned: tuple[list[int], int], kind: str) -> None:
+    placed, deadly = poisoned
+
+    kept.drained(kind)
+
+    assert names(kept) == {str(order) for order in placed if order != deadly}
+    assert alarms(kept) == [("poisoned", "orders")]
+    assert [facts["orders"] for what, _, facts in told(kept.db) if what == "alarm.poisoned"] == [[str(deadly)]]
+    assert not is_paused(kept)
+    assert (kept.sync().polled_at if kind == "poll" else kept.sync().import_done_at) is not None
+
+
+def test_f39_an_order_that_kills_php_holds_up_no_other_that_was_hinted_at(kept: Kept, poisoned: tuple[list[int], int]) -> None:
+    placed, deadly = poisoned
+    with kept.db.transaction() as session:
+        for order in placed:
+            body = b'{"id":%d}' % order
+            id_ = uuid.uuid4()
+            row = Delivery(id_, kept.id, "order.updated", inbox.digest(body), kept.site.need_vault().encrypt("hint", id_.hex, body))
+            inbox.put(session, [row], now=kept.clock.now)
+    kept.clock.advance(MINUTE)
+    for _ in range(30):
+        kept.drained("refresh")
+        kept.clock.advance(3 * MINUTE)
+
+    assert names(kept) == {str(order) for order in placed if order != deadly}
+    assert alarms(kept) == [("poisoned", "deliveries")]
+    assert not is_paused(kept)
+
+
+def test_f39_money_of_an_order_that_cannot_be_read_is_not_refused(kept: Kept) -> None:
+    order = kept.woo.place([Bought("Shirt", 2)])
+    kept.woo.site.switches.deadly[order] = True
+    store = kept.site.open_store(kept.keys())
+
+    with pytest.raises(PlatformError) as trouble:
+        store.order(OrderRef(str(order)))
+
+    assert not isinstance(trouble.value, Rejected | Throttled | Revoked)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(FaultKind.WAF),
+        Fault(FaultKind.ANSWER, words='{"code":"rest_forbidden","message":"no"}', status=403, content_type="application/json"),
+        Fault(FaultKind.PAGE, status=504),
+        Fault(FaultKind.ANSWER, words='{"a":"list?"}', content_type="application/json"),
+    ],
+    ids=["firewall", "rest_forbidden", "504", "odd"],
+)
+def test_f30_a_store_that_keeps_its_webhooks_to_itself_is_polled_all_the_same(kept: Kept, fault: Fault) -> None:
+    kept.woo.place()
+    kept.woo.fail_next("webhooks", fault, times=None)
+
+    kept.drained("poll")
+
+    assert (kept.known(), kept.sync().deliveries_ok) == (1, False)
+    assert kept.sync().polled_at is not None
+    assert not is_paused(kept)
 
 
 def test_the_daily_probe_finds_a_new_time_zone_and_version(kept: Kept) -> None:

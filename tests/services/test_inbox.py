@@ -77,6 +77,13 @@ class Inbox:
         with self.db.transaction() as session:
             return bool(outbox.claim(session, kinds=[Kind.REFRESH.value], limit=1, now=self.db.now(session)))
 
+    def poll(self) -> int:
+        """A worker does the polls that are due. How many."""
+        with self.db.transaction() as session:
+            now = self.db.now(session)
+            rows = outbox.claim(session, kinds=[Kind.POLL.value], limit=10, now=now)
+            return sum(outbox.done(session, row, now=now) for row in rows)
+
     def alarms(self) -> list[Alarm]:
         with self.db.reading() as session:
             return list(session.execute(select(Alarm)).scalars())
@@ -100,7 +107,7 @@ def test_a_delivery_waits_encrypted_until_it_is_taken(box: Inbox, clock: Clock) 
 
     (row,) = box.rows()
     assert row.body is not None
-    assert b"kim" not in row.body
+    assert b"kim@" not in row.body
     assert (row.received_at, row.taken_at, row.ref, row.poisoned_at) == (clock.now, None, None, None)
     (taken,) = box.take()
     assert taken.body is not None
@@ -350,6 +357,31 @@ def test_a_hint_at_everything_becomes_one_poll(box: Inbox) -> None:
     assert box.rows() == []
     (row,) = box.work(Kind.POLL)
     assert row.subject_id == box.shop
+
+
+def test_w2_hints_at_everything_gather_for_half_a_minute_before_a_poll_is_made_of_them(box: Inbox, clock: Clock) -> None:
+    first = clock.now
+    polls = 0
+    for n in range(60):
+        box.put(box.delivery(f"refund {n}"))
+        box.told({hint.id: Hint(sweep=True) for hint in box.take()})
+        clock.advance(SECOND)
+        polls += box.poll()
+
+    assert polls == 2
+    assert [row.available_at for row in box.work(Kind.POLL)] == [first + inbox.POLL_AFTER, first + 2 * inbox.POLL_AFTER]
+
+
+def test_a_poll_that_waits_longer_is_not_put_off_and_serves(box: Inbox, clock: Clock) -> None:
+    due = clock.now + 5 * inbox.POLL_AFTER
+    with box.db.transaction() as session:
+        outbox.put(session, Kind.POLL, box.shop, shop=box.shop, now=clock.now, delay=5 * inbox.POLL_AFTER)
+    for n in range(3):
+        clock.advance(SECOND)
+        box.put(box.delivery(f"refund {n}"))
+        box.told({hint.id: Hint(sweep=True) for hint in box.take()})
+
+    assert [row.available_at for row in box.work(Kind.POLL)] == [due]
 
 
 def test_a_poll_that_runs_already_is_not_counted_on(box: Inbox, clock: Clock) -> None:

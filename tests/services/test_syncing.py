@@ -592,3 +592,12 @@ def test_a_snapshot_row_that_was_only_locked_is_nobodys_to_read_again(world: Wor
     world.clock.advance(2 * DAY)
 
     assert unread(world) == []
+
+
+def test_f39_orders_that_were_passed_over_are_named_in_one_alarm_while_it_stands(begun: World) -> None:
+    for refs in ([OrderRef("7"), OrderRef("5")], [None], [OrderRef(str(number)) for number in range(100)]):
+        with begun.db.transaction() as session:
+            syncing.passed_over(session, begun.shop.id, refs, now=begun.clock.now)
+
+    assert alarms(begun) == [("poisoned", True)]
+    assert [facts for what, _, facts in told(begun.db) if what == "alarm.poisoned"] == [{"orders": ["5", "7"], "unnamed": False}]

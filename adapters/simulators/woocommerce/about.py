@@ -86,7 +86,7 @@ def options(site: Site, group: str) -> dict[str, str]:
         "general": {
             "woocommerce_default_country": "NL",
             "woocommerce_calc_taxes": yes[bool(settings.rates)],
-            "woocommerce_enable_coupons": "yes",
+            "woocommerce_enable_coupons": yes[settings.coupons],
             "woocommerce_currency": settings.currency,
             "woocommerce_price_thousand_sep": ",",
             "woocommerce_price_decimal_sep": ".",

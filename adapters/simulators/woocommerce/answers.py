@@ -11,7 +11,7 @@ from adapters.simulators.woocommerce.asking import Answer, Asking
 from adapters.simulators.woocommerce.gateway import Till
 from adapters.simulators.woocommerce.problems import Problem, invalid_param
 from adapters.simulators.woocommerce.shelves import Thing
-from adapters.simulators.woocommerce.site import Site
+from adapters.simulators.woocommerce.site import PhpDied, Site
 
 _ADDRESS: Final = frozenset({*orders.NOWHERE, "email", "phone"})
 _TEXTS: Final = ("customer_note", "transaction_id", "payment_method", "payment_method_title", "currency")
@@ -29,6 +29,9 @@ class Answers:
         return asking.whole("dp", self.site.settings.decimals, 0, 20)
 
     def show(self, asking: Asking, order: Thing) -> render.Body:
+        deadly = self.site.switches.deadly
+        if order["id"] in deadly and (deadly[order["id"]] or asking.several("_fields") != ["id"]):
+            raise PhpDied
         return render.order(self.site, order, self.site.shelves.of("refund", order["id"]), self.dp(asking))
 
     def order(self, ref: int) -> Thing:

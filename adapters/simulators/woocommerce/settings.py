@@ -54,6 +54,7 @@ class ShopSettings:
     store_id: str = "e52d3cae-31b3-45df-a354-b4a88ab82c5f"
     plugins: tuple[str, ...] = ()
     wp_cron: bool = True
+    coupons: bool = field(default=True, kw_only=True)  # "Enable the use of coupon codes"
     prefix: str = field(default="", kw_only=True)  # what a numbering plugin puts before the order number
 
     def gateway(self, name: str) -> Gateway | None:

@@ -41,6 +41,7 @@ class Switches:
     pretend_tls: bool = False  # http is taken for https, to try what is for https only
     no_v3: bool = False
     old: bool = False  # from before `modified_after`, which it ignores
+    deadly: dict[int, bool] = field(default_factory=dict)  # orders that kill PHP where they are shown; True: if only by their ids
     passing: Callable[[str], object] = lambda _name: None  # called at each step of a refund, for tests that stop there
 
 
