@@ -6,12 +6,14 @@ answer is missing, nobody can tell.
 
 from __future__ import annotations
 
+import logging
 import re
 import smtplib
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from email.errors import MessageError
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP as WIRE
@@ -21,7 +23,7 @@ from ipaddress import ip_address
 from typing import Any, Final, Self
 from urllib.parse import unquote, urlsplit
 
-from jinja2 import Environment, PackageLoader
+from jinja2 import Environment, PackageLoader, TemplateError
 
 from connector import formats, links
 from connector.config import Settings
@@ -29,8 +31,11 @@ from connector.domain import number
 from connector.secrets import canonical_email
 from connector.services.letters import Event, Letter
 
+log = logging.getLogger(__name__)
+
 _LOCAL: Final = re.compile(r"[^\s@\x00-\x1f\x7f\"(),:;<>\[\\\]]{1,64}")  # unquoted, as shops take them; letters of any script (RFC 6531)
 _DOMAIN: Final = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+", re.ASCII)
+_UNWRITABLE: Final = (ValueError, TypeError, AttributeError, LookupError, MessageError, TemplateError)  # of headers, bodies and templates
 _PATIENCE: Final = 15.0  # seconds for each answer of a mail server
 
 
@@ -62,7 +67,7 @@ _HTML: Final = _pages(escaped=True)
 
 
 def render(letter: Letter, *, base_url: str, sender: str) -> EmailMessage:
-    """The message as it goes out: text and HTML, the same on every attempt but for its link."""
+    """The message as it goes out: text and HTML, the same on every attempt while what it says is."""
     message = EmailMessage(policy=SMTPUTF8 if not letter.email.isascii() else WIRE)
     message["From"] = Address(letter.shop, addr_spec=sender)
     message["To"] = _address(letter.email)
@@ -78,6 +83,7 @@ def render(letter: Letter, *, base_url: str, sender: str) -> EmailMessage:
             message.set_content(written)
         else:
             message.add_alternative(written, subtype=kind)
+    message.set_boundary(f"={letter.name}=")  # else one is drawn by lot
     return message
 
 
@@ -119,16 +125,24 @@ class Post:
 
     def hand_over(self, letter: Letter) -> None:
         """Give one message to the server, once. Raises `NotNow`, `NotEver`, `Unanswered`."""
-        message = render(letter, base_url=self.base_url, sender=self.sender)
-        to = str(message["To"].addresses[0].addr_spec)
+        to, written = self._written(letter)
         with self._connected() as server:
             options = self._options(server, to)
             try:
-                _said(server.mail(self.sender, options))
+                _welcomed(server.mail(self.sender, options))
                 _said(server.rcpt(to))
             except (OSError, smtplib.SMTPException):
                 raise NotNow("unreachable") from None
-            _data(server, message.as_bytes())
+            _data(server, written)
+
+    def _written(self, letter: Letter) -> tuple[str, bytes]:
+        """To whom, and the message as it goes over the wire, before anybody is called."""
+        try:
+            message = render(letter, base_url=self.base_url, sender=self.sender)
+            return str(message["To"].addresses[0].addr_spec), message.as_bytes()
+        except _UNWRITABLE as fault:
+            log.warning("mail.not_rendered", extra={"mail": letter.name, "error": type(fault).__name__})  # not its words: they quote
+            raise NotEver("render") from None
 
     @contextmanager
     def _connected(self) -> Iterator[smtplib.SMTP]:
@@ -185,6 +199,12 @@ def near(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _welcomed(answer: tuple[int, bytes]) -> None:
+    """Whether the server takes mail from us. Where it does not, our settings are wrong, and no shopper's address is."""
+    if not 200 <= answer[0] < 300:
+        raise NotNow(str(answer[0]))
 
 
 def _said(answer: tuple[int, bytes]) -> None:

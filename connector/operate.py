@@ -24,7 +24,7 @@ from connector.domain.connecting import Misfortune, NotConnectable
 from connector.domain.platform import PlatformError
 from connector.misfortunes import sentence
 from connector.models import Shop, ShopStatus
-from connector.secrets import Unreadable
+from connector.secrets import Unreadable, Vault
 from connector.services import checkup, installs, shops
 from connector.services.checkup import ShopStanding, Work
 from connector.services.shops import ShopKeys
@@ -62,14 +62,14 @@ def doctor() -> None:
 def examine(settings: Settings) -> Iterator[Finding]:
     """Every finding, one after the other. What depends on a database that is away is not looked for."""
     yield _settings(settings)
-    wiring.vault(settings)  # raises where the keys cannot be used
+    vault = wiring.vault(settings)  # raises where the keys cannot be used
     yield _redis(settings)
     yield _mail(settings)
     database = wiring.database(settings)
     try:
         yield (found := _database(database))
         if not found.todo:
-            yield from _inside(database)
+            yield from _inside(database, vault)
     finally:
         database.dispose()
 
@@ -124,10 +124,10 @@ def _database(database: Database) -> Finding:
     return Finding(name, f"it is at {at or 'nothing'}; run `retour migrate`") if at != wanted else Finding(f"{name}, at {at}")
 
 
-def _inside(database: Database) -> Iterator[Finding]:
+def _inside(database: Database, vault: Vault) -> Iterator[Finding]:
     with database.reading() as session:
         now = database.now(session)
-        work, standings = checkup.work(session, now=now), checkup.shops(session)
+        work, standings = checkup.work(session, now=now), checkup.shops(session, vault)
     if not work:
         yield Finding("work: nothing is to be done")
     for kind in work:
@@ -184,6 +184,8 @@ def _reads(shop: ShopStanding, now: datetime) -> Iterator[str]:
 
 def _needs(shop: ShopStanding, now: datetime) -> Iterator[str]:
     """What a person has to do for it."""
+    if not shop.opens:
+        yield "No key of RETOUR_SECRET_KEYS opens its credentials: put the earlier key back, behind the new one; else connect it again."
     if shop.trouble:
         known = shop.trouble in {why.value for why in Misfortune}
         yield sentence(Misfortune(shop.trouble), shop.detail) if known else f"The last probe found {shop.trouble}; see the log."
@@ -195,6 +197,9 @@ def _needs(shop: ShopStanding, now: datetime) -> Iterator[str]:
         yield "It is not polled: start `retour run`, or look into the worker's log."
     if shop.sync is not None and shop.sync.deliveries_ok is False:
         yield "Its webhooks are off and could not be mended: look at them under WooCommerce → Settings → Advanced → Webhooks."
+    if shop.parked:
+        many = "payment needs" if shop.parked == 1 else "payments need"
+        yield f"{shop.parked:,} {many} a person: answer for it at the desk, under “Money”."
     if shop.inbox.poisoned:
         yield f"{shop.inbox.poisoned:,} of its deliveries could not be read: they are kept for a week."
     if shop.alarms:
@@ -235,11 +240,13 @@ def connect(address: str, platform: str, key: str) -> None:
             secret = click.prompt("Consumer secret (cs_…)", hide_input=True)
             keys = {"consumer_key": key.strip(), "consumer_secret": secret.strip()}
             facts = served[platform].connect(domain, keys, {}).probe()
+            domain = served[platform].shop_at(facts.get("url", address))  # where it answered, however it was typed
         except NotConnectable as trouble:
             raise click.ClickException(sentence(trouble.why, trouble.detail)) from trouble
         with database.transaction() as session:
             vault, now = wiring.vault(settings), database.now(session)
-            installs.connect(session, platform, domain, keys, facts, vault=vault, who=WHO, now=now)
+            made = installs.connect(session, platform, domain, keys, facts, vault=vault, who=WHO, now=now)
+            domain = shops.keys_of(session, made).domain
     told = ", ".join(text for text in (facts.get("version", ""), facts.get("currency", "")) if text)
     click.echo(f"Connected: {domain}{f' ({told})' if told else ''}. Its orders are being read; `retour doctor` says how far.")
 
@@ -247,8 +254,9 @@ def connect(address: str, platform: str, key: str) -> None:
 @shop.command("list")
 def list_them() -> None:
     """List every shop and how it stands."""
-    with _opened(Settings.from_env()) as database, database.reading() as session:
-        now, standings = database.now(session), checkup.shops(session)
+    settings = Settings.from_env()
+    with _opened(settings) as database, database.reading() as session:
+        now, standings = database.now(session), checkup.shops(session, wiring.vault(settings))
     for found in standings:
         click.echo(_shop(found, now).what.removeprefix("shop: "))
     if not standings:

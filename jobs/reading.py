@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import Final, TypeAlias, TypeVar
 
@@ -16,7 +16,7 @@ from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.orm import Session
 
 from connector.domain.orders import Order, OrderRef
-from connector.domain.platform import Malformed, PlatformError, Revoked, Store, Throttled
+from connector.domain.platform import Malformed, Overdue, PlatformError, Revoked, Store, Throttled
 from connector.secrets import Unreadable
 from connector.services import mirroring
 from connector.services.shops import ShopKeys
@@ -27,6 +27,7 @@ Also: TypeAlias = Callable[[Session, Sequence[Order], int], None]
 
 BATCH: Final = 50  # orders of one transaction
 _FAILURES: Final = 16  # of one run: past that it is the shop that fails, not an order
+_HALVED: Final = timedelta(seconds=30)  # after the first of them: then no other read begins
 # What reading somebody's bytes can end in, if the adapter's own care was not enough: the trouble of one hint or order, and of no other.
 SENSELESS: Final = (Malformed, Unreadable, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
 _UNFIT: Final = (DataError, IntegrityError, *SENSELESS)
@@ -47,25 +48,28 @@ class Reading:
     store: Store
     failed: set[OrderRef] = field(default_factory=set)
     _failures: int = 0
+    _until: timedelta = timedelta.max
 
     def again(self, refs: Sequence[OrderRef]) -> Iterator[Sequence[OrderRef]]:
         """Read these orders in one go and write them down; gives those that are done with, as they are. Which are gone is kept, too.
 
-        Once too much has failed, nobody is asked any more, and what is left is neither given nor failed.
+        Once too much has failed, or for too long, nobody is asked any more, and what is left is neither given nor failed.
 
         Raises: `Throttled`, `Revoked`.
         """
-        if self._failures >= _FAILURES:
+        if self._failures >= _FAILURES or self.site.stopwatch() > self._until:
             return
         with self.site.db.reading() as session:
             began = self.site.db.now(session)
         try:
             found = {order.ref: order for order in self.store.orders(refs)}
-        except (Throttled, Revoked):
-            raise
         except (PlatformError, *SENSELESS) as trouble:
+            takes_less = isinstance(trouble, Overdue) and len(refs) > 1
+            if isinstance(trouble, (Throttled, Revoked)) and not takes_less:
+                raise
             log.warning("orders.unread", extra={"shop": self.keys.id.hex, "count": len(refs), "error": type(trouble).__name__})
             self._failures += 1
+            self._until = min(self._until, self.site.stopwatch() + _HALVED)
             if len(refs) == 1:
                 self.failed |= set(refs)
                 return

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -17,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from connector.domain.connecting import NotConnectable
 from connector.domain.orders import Order
-from connector.domain.platform import PlatformError, Store, Unread, WebhookHealth
+from connector.domain.platform import Overdue, PlatformError, Reached, Store, Unread, WebhookHealth
 from connector.services import privacy, shops, syncing
 from connector.services.outbox import Later
 from connector.services.syncing import TIE, Overtaken, Polling
@@ -27,7 +28,9 @@ from jobs.site import Site
 log = logging.getLogger(__name__)
 
 _AT_A_STRETCH: Final = 500  # orders of one run, so that a shop with much to tell takes turns with the others
-_LONGEST: Final = timedelta(minutes=3)  # of one run: the drain takes what is slower for hung
+_LONGEST: Final = timedelta(minutes=2)  # of one run, after which it begins nothing more: the drain takes what is slower for hung
+_BREATH: Final = timedelta(seconds=30)  # between two runs at a shop so slow that one is not enough
+_STILL: Final = timedelta(minutes=10)  # after one that came to nothing
 _NEXT_PAGE: Final = timedelta(seconds=1)
 
 
@@ -38,6 +41,7 @@ def poll(site: Site, shop_id: uuid.UUID) -> None:
         Later: there is more, and the next run begins where this one stopped.
         Throttled, Revoked: as the store raises them; what was written down before stays.
     """
+    started = site.stopwatch()
     with site.db.reading() as session:
         begun = syncing.to_poll(session, shop_id, now=site.db.now(session))
     if begun is None:
@@ -51,7 +55,22 @@ def poll(site: Site, shop_id: uuid.UUID) -> None:
     except Overtaken:
         log.info("poll.overtaken", extra={"shop": shop_id.hex})
         return
-    _read_again(Reading(site, begun.shop, store))
+    if site.stopwatch() - started <= _LONGEST:  # else at one of the next
+        _read_again(Reading(site, begun.shop, store))
+
+
+@dataclass(slots=True)
+class _Sweep:
+    """What a store tells of its changes; whether its time was over before it came to an end."""
+
+    told: Iterator[Order | Unread | Reached]
+    is_cut: bool = False
+
+    def __iter__(self) -> Iterator[Order | Unread | Reached]:
+        try:
+            yield from self.told
+        except Overdue:
+            self.is_cut = True
 
 
 def _read_changes(reading: Reading, polling: Polling) -> tuple[Polling, datetime]:
@@ -59,12 +78,17 @@ def _read_changes(reading: Reading, polling: Polling) -> tuple[Polling, datetime
 
     The oldest change comes first, so whatever lies before the latest so far is applied. An order whose refunds alone changed
     carries an older time and moves nothing, nor does one that nobody can read: it is asked for again until a later one was read.
+
+    Raises:
+        Later: there is more. Not soon, where the shop is so slow that nothing was reached: `polled_at` shows that it stands still.
     """
     site, newest = reading.site, polling.since
     started, count = site.stopwatch(), 0
-    for batch in batches(reading.store.orders_changed(polling.since), BATCH):
+    sweep = _Sweep(reading.store.orders_changed(polling.since))
+    for batch in batches(sweep, BATCH):
         found = [each for each in batch if isinstance(each, Order)]
-        newest = max([newest, *(order.changed_at for order in found if order.changed_at is not None)])
+        times = [each.at if isinstance(each, Reached) else each.changed_at for each in batch if not isinstance(each, Unread)]
+        newest = max([newest, *(at for at in times if at is not None)])
         reading.write(found, began=polling.began)
         _tell(reading, [each for each in batch if isinstance(each, Unread)])
         if newest > polling.since:
@@ -74,6 +98,11 @@ def _read_changes(reading: Reading, polling: Polling) -> tuple[Polling, datetime
         goes_on = newest - TIE > polling.since  # else the next run would read the same once more
         if (goes_on and count >= _AT_A_STRETCH) or site.stopwatch() - started > _LONGEST:
             raise Later(timedelta(0), "poll.goes_on")
+    if sweep.is_cut and newest - TIE > polling.since:
+        raise Later(_BREATH, "poll.goes_on")
+    if sweep.is_cut:
+        log.error("poll.stands_still", extra={"shop": reading.keys.id.hex})
+        raise Later(_STILL, "poll.stands_still")
     return polling, newest
 
 
@@ -135,14 +164,19 @@ def import_history(site: Site, shop_id: uuid.UUID) -> None:
     """Read the next page of the shop's history. Its place is written down once all of its orders are.
 
     Raises:
-        Later: there is another page.
+        Later: there is another page, or this one takes too long.
+        Throttled, Revoked: as the store raises them.
     """
     with site.db.reading() as session:
         page = syncing.to_import(session, shop_id, now=site.db.now(session))
     if page is None:
         return
     reading = Reading(site, page.shop, site.store(page.shop))
-    found = reading.store.import_orders(page.cursor)
+    try:
+        found = reading.store.import_orders(page.cursor)
+    except Overdue:
+        log.error("import.stands_still", extra={"shop": shop_id.hex})  # noqa: TRY400 - no traceback is needed
+        raise Later(_STILL, "import.stands_still") from None
 
     def brought(session: Session, orders: Sequence[Order], new: int) -> None:
         syncing.brought(session, page.shop.id, orders, new)

@@ -18,11 +18,13 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 
 @dataclass
 class Mailbox:
-    """What came, in order; `rcpt` and `data` are what is answered instead, `hang_up` cuts the line where the answer is due."""
+    """What came, in order; `sender`, `rcpt` and `data` are what is answered instead, `hang_up` cuts the line where the answer is due."""
 
     port: int = 0
     taken: list[EmailMessage] = field(default_factory=list)
+    wire: list[bytes] = field(default_factory=list)
     to: list[str] = field(default_factory=list)
+    sender: str = ""
     rcpt: str = ""
     data: str = ""
     hang_up: bool = False
@@ -31,6 +33,13 @@ class Mailbox:
     @property
     def url(self) -> str:
         return f"smtp://127.0.0.1:{self.port}"
+
+    async def handle_MAIL(self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]) -> str:  # noqa: N802 - aiosmtpd's
+        if self.sender:
+            return self.sender
+        envelope.mail_from = address
+        envelope.mail_options.extend(options)
+        return "250 OK"
 
     async def handle_RCPT(self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]) -> str:  # noqa: N802 - aiosmtpd's
         if self.rcpt:
@@ -45,6 +54,7 @@ class Mailbox:
         message = email.message_from_bytes(content, policy=default)
         assert isinstance(message, EmailMessage)
         self.taken.append(message)
+        self.wire.append(content)
         self.to += envelope.rcpt_tos
         self.came.set()
         if self.hang_up:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from click.testing import CliRunner, Result
@@ -22,6 +23,8 @@ from connector.misfortunes import sentence
 from connector.models import Alarm, AlarmKind, Entry, HintRow, OutboxRow, Shop, ShopStatus, Sync
 from connector.secrets import Vault, new_key
 from connector.services import shops, syncing
+from tests.adapters import far
+from tests.adapters.far import http
 from tests.servers import Valkey
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -120,6 +123,17 @@ def test_i2_an_operator_connects_a_store_with_keys_made_by_hand(desk: Desk, woo:
         assert set(session.execute(select(OutboxRow.kind)).scalars()) == {"poll", "import"}
         assert "operator" in set(session.execute(select(Entry.who)).scalars())
     assert f"{shop.domain} (woocommerce): active" in desk.retour("shop", "list").output
+
+
+def test_a_store_that_is_connected_again_under_another_address_is_the_same_shop(connected: Desk, woo: WooShop) -> None:
+    key, secret = woo.add_key()
+    with far.serving(http(status="301 Moved", location=f"{woo.url}/wp-json/")) as old:
+        told = connected.retour("shop", "connect", f"http://127.0.0.1:{old.port}", "--key", key, typed=f"{secret}\n")
+
+    assert f"Connected: {urlsplit(woo.url).netloc} (10.5.0, EUR)." in told.output
+    shop = connected.shop()  # the only one
+    with connected.database.reading() as session:
+        assert shops.unseal(connected.vault, shops.keys_of(session, shop.id))["consumer_key"] == key
 
 
 def test_a71_the_secret_is_asked_for_and_shown_nowhere(desk: Desk, woo: WooShop) -> None:
@@ -423,3 +437,12 @@ def test_a_shop_of_an_older_version_is_told_to_be_connected_again(desk: Desk) ->
 )
 def test_times_are_told_in_their_largest_unit(time: timedelta, told: str) -> None:
     assert operate._lasting(time) == told
+
+
+def test_credentials_that_no_key_opens_are_said_with_what_to_do(connected: Desk) -> None:
+    well(connected)
+
+    code, lines = connected.doctor(RETOUR_SECRET_KEYS=new_key())
+
+    assert code == 1
+    assert "No key of RETOUR_SECRET_KEYS opens its credentials: put the earlier key back" in lines[-1]

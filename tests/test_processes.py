@@ -12,7 +12,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,7 +23,7 @@ from sqlalchemy import select, text, update
 from adapters.simulators.toy import Fault, Proof, ToyStore
 from connector import migrate
 from connector.bell import Bell
-from connector.db import Database
+from connector.db import Busy, Database
 from connector.domain.orders import Order
 from connector.domain.rma import MoneyState
 from connector.models import OutboxRow, Refund
@@ -81,11 +81,24 @@ class Site:
         return [row.state for row in self.world.rows()]
 
     def halt(self, process: subprocess.Popen[bytes]) -> None:
-        """SIGSTOP between two writes. Who is stopped within one keeps every writer waiting, on any database, which is another story."""
-        with self.db.transaction() as session:  # on SQLite the turn is ours now, and nobody is writing
-            if self.db.dialect == "postgresql":
-                session.execute(text("LOCK TABLE outbox IN SHARE ROW EXCLUSIVE MODE"))
-            process.send_signal(signal.SIGSTOP)
+        """SIGSTOP between two writes. Who is stopped within one keeps every writer waiting, on any database, which is another story.
+
+        So does who is stopped while it waits to be the next one on SQLite: then it is let go, and stopped again.
+        """
+        impatient = Database(self.db.url.render_as_string(hide_password=False), patience=1.0)
+        try:
+            for _ in range(20):
+                with self.db.transaction() as session:  # on SQLite the turn is ours now, and nobody is writing
+                    if self.db.dialect == "postgresql":
+                        session.execute(text("LOCK TABLE outbox IN SHARE ROW EXCLUSIVE MODE"))
+                    process.send_signal(signal.SIGSTOP)
+                with suppress(Busy), impatient.transaction() as session:
+                    session.execute(text("SELECT 1"))
+                    return
+                process.send_signal(signal.SIGCONT)
+            raise AssertionError("it was never between two writes")
+        finally:
+            impatient.dispose()
 
     def lapse(self) -> None:
         """The leases run out now, instead of in twenty seconds."""

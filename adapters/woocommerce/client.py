@@ -25,7 +25,7 @@ from adapters.woocommerce import answers
 from adapters.woocommerce.answers import Answer, Broken
 from adapters.woocommerce.fields import At
 from adapters.woocommerce.guard import Guard
-from adapters.woocommerce.wire import Call, Wire
+from adapters.woocommerce.wire import Call, Wire, boot_clock
 from connector.domain.connecting import NotConnectable
 from connector.domain.platform import ShopDomain, Throttled
 
@@ -101,8 +101,8 @@ class _Line:
 class Lines:
     """The connections of a process, and the turns at each store."""
 
-    def __init__(self, guard: Guard, *, roots: str | None = None) -> None:
-        self.wire = Wire(guard, roots=roots)
+    def __init__(self, guard: Guard, *, roots: str | None = None, stopwatch: Callable[[], timedelta] = boot_clock) -> None:
+        self.wire = Wire(guard, roots=roots, stopwatch=stopwatch)
         self._known: dict[ShopDomain, _Line] = {}
         self._mutex = threading.Lock()
 
@@ -128,6 +128,10 @@ class Client:
     def at(self, url: str) -> Client:
         """The same keys and turns at another address of the store."""
         return Client(self.wire, self._line, url, *self._keys)
+
+    def within(self, longest: timedelta) -> Client:
+        """The same for what may take so long from now on, all questions together: then it raises `Overdue`."""
+        return Client(self.wire.within(longest), self._line, self.url, *self._keys)
 
     @property
     def by_query(self) -> bool:
@@ -243,9 +247,10 @@ class Client:
         *,
         params: Mapping[str, str] | None = None,
         still_mine: Callable[[], bool] | None = None,
+        patience: timedelta | None = None,
     ) -> Answer:
-        """Whatever is answered to a write. Raises `Throttled` where no turn is free, `Voided`."""
-        call = Call(WRITE, self.wire.guard, still_mine, alone=True)
+        """Whatever is answered to a write, within `WRITE` if nothing else is said. Raises `Throttled` where no turn is free, `Voided`."""
+        call = Call(patience or WRITE, self.wire.guard, still_mine, alone=True)
         by_query = self._line.by_query
         with self._turn():
             if method == "DELETE":
@@ -257,7 +262,7 @@ class Client:
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
-        if not self._line.turns.acquire(timeout=_TURN.total_seconds()):
+        if not self._line.turns.acquire(timeout=max(0.0, min(_TURN, self.wire.left).total_seconds())):
             raise Throttled(timedelta(seconds=5), "busy with our own calls")
         try:
             yield

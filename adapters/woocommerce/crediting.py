@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Final
 
-from adapters.woocommerce import booking, paying
+from adapters.woocommerce import answers, booking, paying
 from adapters.woocommerce.answers import Broken
 from adapters.woocommerce.booking import Booked, Scale
 from adapters.woocommerce.client import Client
@@ -26,9 +26,11 @@ from connector.domain.platform import (
     Rejected,
     Sighting,
     SightingKind,
+    Throttled,
 )  # fmt: skip
 
 _TAKEN: Final = "woocommerce_rest_coupon_code_already_exists"
+_MODE: Final = "settings/tax/woocommerce_prices_include_tax"
 # The second request of a run begins so soon that nothing comes of it once the shop is quiet, whoever sleeps in between.
 _SECOND: Final = QUIET - LONGEST_RUN - DEADLINE - timedelta(seconds=60)
 
@@ -133,10 +135,21 @@ def _receipt(told: CreditOrder, record: RefundRef, coupon: At, places: int) -> R
 
 
 def _worth(orders: Orders, seen: Fresh, told: CreditOrder, scale: Scale) -> int:
-    mode = orders.facts.get("prices_include_tax")  # the shop's own, today: that is how it will count the coupon
-    inclusive = seen.order.prices_include_tax if mode is None else mode == "yes"
     net = seen.order.total - seen.body.amount("total_tax", seen.places)
-    return booking.coupon_worth(told, seen.order, net, scale, inclusive=inclusive)
+    return booking.coupon_worth(told, seen.order, net, scale, inclusive=_prices_include_tax(orders.client))
+
+
+def _prices_include_tax(client: Client) -> bool:
+    """The shop's own mode, now: that is how it counts a coupon, whatever it was at the last probe and when the order was placed.
+
+    Raises: `Throttled`, `Revoked`, `Untranslatable`.
+    """
+    try:
+        option = At(client.read(_MODE))
+    except Rejected as no:  # it is asked again: a credit is not refused over a setting
+        raise Throttled(answers.SOON, str(no)) from no
+    mode = option.text("value")
+    return mode == "yes" if mode in ("yes", "no") else option.key("value").refuse("neither yes nor no")
 
 
 def by_code(client: Client, code: str) -> At | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from typing import Final
 from urllib.parse import urlencode, urlsplit
 
@@ -12,6 +13,7 @@ from adapters.woocommerce.answers import NotJson, parse
 from adapters.woocommerce.client import Lines
 from adapters.woocommerce.guard import Guard
 from adapters.woocommerce.store import WooStore
+from adapters.woocommerce.wire import boot_clock
 from connector.domain import strict_json
 from connector.domain.connecting import Facts, Hint
 from connector.domain.orders import OrderRef
@@ -43,14 +45,22 @@ _CODE = re.compile(r"[a-z0-9_-]{1,100}", re.ASCII)
 class WooPlatform:
     """WooCommerce, no store known. It keeps the connections of its stores, so there is one of it in a process.
 
-    `dev` allows http, loopback and any port. `roots` is a file of further certificates to trust. `look_up` stands in for the name service.
+    `dev` allows http, loopback and any port. `roots` is a file of further certificates to trust. `look_up` stands in for the name service,
+    `stopwatch` for the clock that whole runs of questions are timed by.
     """
 
     name: str = "woocommerce"
 
-    def __init__(self, *, dev: bool = False, roots: str | None = None, look_up: guard.LookUp | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        dev: bool = False,
+        roots: str | None = None,
+        look_up: guard.LookUp | None = None,
+        stopwatch: Callable[[], timedelta] = boot_clock,
+    ) -> None:
         self._dev = dev
-        self._lines = Lines(Guard(dev, look_up), roots=roots)
+        self._lines = Lines(Guard(dev, look_up), roots=roots, stopwatch=stopwatch)
 
     def shop_at(self, address: str) -> ShopDomain:
         """Host, path of the installation, and in development the port. Raises `NotConnectable`."""

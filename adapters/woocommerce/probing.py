@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from html import unescape
 from typing import Final
@@ -24,9 +25,10 @@ from adapters.woocommerce.fields import At, Untranslatable
 from adapters.woocommerce.reading import supports_refunds
 from adapters.woocommerce.wire import Call, Wire
 from connector.domain.connecting import Facts, Misfortune, NotConnectable
-from connector.domain.platform import Throttled
+from connector.domain.platform import Overdue, Throttled
 
 OLDEST: Final = (9, 0)
+LONGEST: Final = timedelta(seconds=60)  # of a whole probe
 _HOPS: Final = 4
 _LONGEST_NAME: Final = 80
 _FRESH: Final = "retour"  # WordPress passes over a parameter that it does not know
@@ -56,6 +58,14 @@ def probe(client: Client, credentials: Mapping[str, str], *, dev: bool) -> tuple
     Raises:
         NotConnectable: with the misfortune's name.
     """
+    try:
+        facts = _facts(client.within(LONGEST), credentials, dev=dev)
+    except Overdue:
+        raise NotConnectable(Misfortune.SLOW) from None
+    return client.at(facts["url"]), facts
+
+
+def _facts(client: Client, credentials: Mapping[str, str], *, dev: bool) -> dict[str, str]:
     url, index, clock_offset = _index(client.wire, client.url, dev=dev)
     there = client.at(url)
     if not isinstance(index.table().get("namespaces"), list):
@@ -66,21 +76,22 @@ def probe(client: Client, credentials: Mapping[str, str], *, dev: bool) -> tuple
     try:
         status = _status(there)
         _may_write(there, credentials)
-        facts = {
-            "url": url,
+        environment = _environment(status, url)
+        there = _at_home(there, status)
+        return {
+            "url": there.url,
             "name": _name(index),
             "tells_of_refunds": "yes",  # it writes to the shopper about each refund, and REST cannot keep it from that (10.5)
             "auth": "query" if there.by_query else "basic",
             "clock_offset": str(clock_offset),
             **_zone(index),
-            **_environment(status, url),
+            **environment,
             **_settings(there),
             "gateways": _gateways(there),
             "plugins": ",".join(sorted(set(_plugins(namespaces, status)))),
         }
     except Untranslatable as error:
         raise NotConnectable(Misfortune.UNREADABLE, error.key) from error
-    return there, facts
 
 
 # ── Without keys ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -256,7 +267,7 @@ def _may_write(client: Client, credentials: Mapping[str, str]) -> None:
     if credentials.get("permissions") == "read":
         raise NotConnectable(Misfortune.READ_ONLY_KEYS)
     try:
-        got = client.ask("PUT", "webhooks/0", {})
+        got = client.ask("PUT", "webhooks/0", {}, patience=READ)
     except Throttled:
         raise NotConnectable(Misfortune.SLOW) from None
     if got.status == 401 and got.code.startswith(_OWN):
@@ -300,6 +311,23 @@ def _is_same_store(home: str, url: str) -> bool:
         return False
     hosts = {each.host.removeprefix("www.") for each in (named, asked)}
     return len(hosts) == 1 and named.path == asked.path and (named.port == asked.port or not (named.port and asked.port))
+
+
+def _at_home(client: Client, status: At) -> Client:
+    """A store that answers with and without `www.` is one store: asked under the host that it calls its own, if its keys are good there.
+
+    WordPress itself redirects pages from one to the other, and never what asks its REST interface.
+    """
+    home, asked = (guard.address(each, dev=True).host for each in (status.key("environment").text("home_url"), client.url))
+    if home == asked:
+        return client
+    parts = urlsplit(client.url)
+    there = client.at(parts._replace(netloc=f"{home}:{parts.port}" if parts.port else home).geturl())
+    with suppress(Throttled):
+        got = there.answer("settings/tax/woocommerce_prices_include_tax")  # a short one that nobody sees without keys
+        if got.status == 200 and isinstance(got.json, dict):
+            return there
+    return client
 
 
 def _settings(client: Client) -> dict[str, str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Final
 
 from adapters.woocommerce import crediting, deliveries, paying, probing, reissuing, sweeps
@@ -22,6 +23,7 @@ from connector.domain.platform import (
     CreditOrder,
     Grant,
     ImportPage,
+    Reached,
     ReasonRef,
     Receipt,
     RefundOrder,
@@ -37,6 +39,8 @@ from connector.domain.platform import (
 
 _SEARCHED: Final = 3  # pages of a search, which is a scan of the shop's tables
 _FOUND: Final = 20
+_MENDING: Final = timedelta(seconds=100)  # of the deliveries
+_TOGETHER: Final = timedelta(seconds=45)  # of many orders
 
 
 class WooStore:
@@ -65,7 +69,10 @@ class WooStore:
         return self._orders.capabilities()
 
     def ensure_webhooks(self, base_url: str) -> WebhookHealth:
-        return deliveries.ensure(self._orders.client, base_url, self._credentials["door"], self._credentials["delivery_secret"])
+        keys = self._credentials
+        return deliveries.ensure(
+            self._orders.client.within(_MENDING), base_url, keys["door"], secret=keys["delivery_secret"], key=keys["consumer_key"]
+        )
 
     def leave(self) -> None:
         """Our webhooks go. Keys cannot be deleted over REST: that is the merchant's to do."""
@@ -78,9 +85,10 @@ class WooStore:
 
     def orders(self, refs: Sequence[OrderRef]) -> Sequence[Order]:
         """Raises `Untranslatable` where one of them makes no order or breaks the answer: what is left out is gone for good."""
-        return list(self._orders.brief(self._orders.together(refs)))
+        orders = replace(self._orders, client=self._orders.client.within(_TOGETHER))
+        return list(orders.brief(orders.together(refs)))
 
-    def orders_changed(self, since: datetime) -> Iterator[Order | Unread]:
+    def orders_changed(self, since: datetime) -> Iterator[Order | Unread | Reached]:
         return sweeps.changed(self._orders, since)
 
     def import_orders(self, cursor: str | None) -> ImportPage:

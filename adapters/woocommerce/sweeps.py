@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -20,9 +20,11 @@ from adapters.woocommerce.client import PAGE
 from adapters.woocommerce.fields import At, Untranslatable
 from adapters.woocommerce.reading import MOST_LOST, Orders
 from connector.domain.orders import Order, OrderRef
-from connector.domain.platform import ImportPage, Unread
+from connector.domain.platform import ImportPage, Reached, Unread
 
 HISTORY: Final = timedelta(days=400)
+_EVER, _NEVER = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
+LONGEST: Final = timedelta(seconds=90)  # of one sweep, or of one page of the history
 _SECOND: Final = timedelta(seconds=1)
 _CURSOR = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)/([1-9]\d{0,6})", re.ASCII)
 _SMALLER: Final = (50, 25, 5, 1)  # parts of a page, each a whole number of the next
@@ -42,13 +44,17 @@ class _Page:
         return len(self.found) + len(self.lost) >= PAGE
 
 
-def changed(orders: Orders, since: datetime) -> Iterator[Order | Unread]:
+def changed(orders: Orders, since: datetime) -> Iterator[Order | Unread | Reached]:
     """Brief orders changed or refunded after `since`, in stretches of a page of refunds each, so that who stops has come forward.
 
     In each stretch first those whose refunds alone tell of it: a refund does not always change its order (`GET /refunds`,
-    WooCommerce 9.0), and such an order's own time is long past. Then the changed ones, oldest change first. Last those refunded
-    ones that changed and are in the bin: no list by time shows them.
+    WooCommerce 9.0), and such an order's own time is long past. Then the changed ones, oldest change first, and in their places those
+    refunded ones that changed and are in the bin: no list by time shows them. So whoever stops anywhere has all up to the last change.
+
+    Raises:
+        Overdue: there is more than a sweep may take.
     """
+    orders = replace(orders, client=orders.client.within(LONGEST))
     after = since.astimezone(UTC).replace(microsecond=0)
     waiting: dict[OrderRef, Order] = {}
     for refs, until in _refunded_since(orders, after):
@@ -62,10 +68,24 @@ def changed(orders: Orders, since: datetime) -> Iterator[Order | Unread]:
         for order in orders.each(_modified(orders, after, until)):
             if isinstance(order, Order):
                 waiting.pop(order.ref, None)
+                yield from _binned(waiting, _at(order) - _SECOND)
             yield order
-        binned = [ref for ref, order in waiting.items() if until is None or (order.changed_at or until) <= until]
-        yield from [waiting.pop(ref) for ref in binned]
+        yield from _binned(waiting, until or _NEVER)
+        if until is not None:
+            yield Reached(until)
         after = until or after
+
+
+def _binned(waiting: dict[OrderRef, Order], until: datetime) -> list[Order]:
+    """Those that the list by time should have shown by then, oldest change first. They wait no longer."""
+    found = sorted((order for order in waiting.values() if _at(order) <= until), key=_at)
+    for order in found:
+        del waiting[order.ref]
+    return found
+
+
+def _at(order: Order) -> datetime:
+    return order.changed_at or _EVER
 
 
 def _refunded_since(orders: Orders, since: datetime) -> Iterator[tuple[Sequence[OrderRef], datetime | None]]:
@@ -134,7 +154,11 @@ def history(orders: Orders, cursor: str | None) -> ImportPage:
     """A page of the orders that changed in the last 400 days, newest change first. A cursor that is none begins anew.
 
     What changes while this runs moves to the front, past the cursor: the poll finds it.
+
+    Raises:
+        Overdue: its page takes longer than it may.
     """
+    orders = replace(orders, client=orders.client.within(LONGEST))
     began = datetime.now(UTC).replace(microsecond=0)
     known = _CURSOR.fullmatch(cursor or "")
     try:

@@ -18,11 +18,12 @@ import time
 import zlib
 from collections.abc import Callable
 from contextvars import ContextVar
+from copy import copy
 from dataclasses import dataclass, field
 from datetime import timedelta
 from http.client import HTTPException
 from http.cookiejar import DefaultCookiePolicy
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import requests
 import urllib3
@@ -33,7 +34,7 @@ from urllib3.exceptions import HTTPError, NewConnectionError
 
 from adapters.woocommerce.answers import Answer
 from adapters.woocommerce.guard import Guard
-from connector.domain.platform import Voided
+from connector.domain.platform import Overdue, Voided
 
 CONNECT: Final = timedelta(seconds=10)
 LARGEST: Final = 20_000_000  # bytes of an answer, unpacked
@@ -174,11 +175,17 @@ class _Session(requests.Session):
         return None
 
 
+def boot_clock() -> timedelta:
+    """It goes on while this machine sleeps."""
+    return timedelta(seconds=time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)))
+
+
 class Wire:
     """Sends requests over kept connections. Safe to use from several threads."""
 
-    def __init__(self, guard: Guard, *, roots: str | None = None) -> None:
+    def __init__(self, guard: Guard, *, roots: str | None = None, stopwatch: Callable[[], timedelta] = boot_clock) -> None:
         self.guard = guard
+        self._stopwatch, self.until = stopwatch, timedelta.max
         self._session = _Session()
         self._session.trust_env = False
         self._session.verify = roots or True
@@ -186,13 +193,36 @@ class Wire:
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, _Adapter(pool_connections=100, pool_maxsize=2, max_retries=0))
 
+    @property
+    def left(self) -> timedelta:
+        """How long requests may still be sent here."""
+        return self.until - self._stopwatch()
+
+    def within(self, longest: timedelta) -> Self:
+        """The same connections for requests that may take so long from now on, all together."""
+        found = copy(self)
+        found.until = min(self.until, self._stopwatch() + longest)
+        return found
+
     def send(self, request: requests.Request, call: Call) -> Answer:
         """The whole answer, or one without status. Never an exception of the network.
 
         Raises:
             Voided: `still_mine` said no; nothing was written.
             NotConnectable: the guard lets nobody through to that address.
+            Overdue: there is no time left, and nothing was changed.
         """
+        left = self.left
+        if left <= timedelta(0):
+            raise Overdue(timedelta(0), "no time left")
+        if left < call.deadline:
+            call.began, call.deadline = time.monotonic(), left
+        got = self._sent(request, call)
+        if got.status == 0 and self.left <= timedelta(0) and (request.method == "GET" or not got.written):
+            raise Overdue(timedelta(0), "no time left")
+        return got
+
+    def _sent(self, request: requests.Request, call: Call) -> Answer:
         watch = threading.Timer(call.left, call.cut)
         watch.daemon = True
         watch.start()

@@ -42,6 +42,10 @@ class Throttled(PlatformError):
         self.retry_after = retry_after
 
 
+class Overdue(Throttled):
+    """The same, because what was asked for needs more questions than there was time for: all that was given before stands."""
+
+
 class Voided(PlatformError):
     """This attempt did nothing: it was no longer ours, or too old, when its request was to be written."""
 
@@ -170,6 +174,13 @@ class Unread:
     """An order that the platform lists and cannot show, or not so that anybody can read it. None: it does not even say which."""
 
     ref: OrderRef | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """Whatever changed or was refunded up to this time was given: a reading may go on from here, also where no order carries it."""
+
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -383,14 +394,14 @@ class Store(Protocol):
     def orders(self, refs: Sequence[OrderRef]) -> Sequence[Order]:
         """Brief orders, batched; those in the bin too. What the platform does not know any more is left out."""
 
-    def orders_changed(self, since: datetime) -> Iterator[Order | Unread]:
+    def orders_changed(self, since: datetime) -> Iterator[Order | Unread | Reached]:
         """Brief orders changed or refunded after `since` (UTC), oldest change first: the reconciliation poll. May repeat one.
 
-        One that cannot be read holds up no other: it is named in its place.
+        One that cannot be read holds up no other: it is named in its place. Raises `Overdue` in the end where there is more.
         """
 
     def import_orders(self, cursor: str | None) -> ImportPage:
-        """History after install, resumable."""
+        """History after install, resumable. Raises `Overdue` where not even a page could be read."""
 
     def find_order(self, number: str, email: str) -> Order | None:
         """The order with exactly this number and e-mail, else None."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, Final
@@ -17,13 +17,14 @@ from connector.domain.orders import LineRef, Order, OrderRef, Product
 from connector.domain.platform import CreditOrder
 from connector.domain.policy import Decision, Outcome
 from connector.domain.quote import Quote
-from connector.domain.refusals import Unpriceable
-from connector.domain.rma import Disposition, MoneyState, Move, RmaState, open_to
+from connector.domain.rma import ACCEPTED, Disposition, MoneyState, Move, RmaState, open_to
 from connector.domain.standing import as_it_stands
 from connector.domain.terms import Resolution as Wanted
+from connector.domain.wanted import Payout
 from connector.models import Entry, EntryText, MoneyKind, Refund, Resolution, Rma
 from connector.services import orders, pricing, refunds, rmas
 
+_LOST: Final = frozenset({Disposition.SENT_BACK, Disposition.MISSING})
 _PROMISED: Final = frozenset({RmaState.REQUESTED, RmaState.AUTHORISED, RmaState.RECEIVED})
 
 
@@ -93,7 +94,7 @@ class Told:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Casefile:
-    """Everything that a status page says. `promised` is what the claim gives if all comes as described; `decided` replaces it."""
+    """Everything that a status page says. `promised` is what it gives if the rest is as described; `decided` replaces it."""
 
     id: uuid.UUID
     number: str
@@ -129,6 +130,9 @@ def read(session: Session, rma: Rma) -> Casefile:
     order = orders.snapshot(session, rma.shop_id, OrderRef(rma.order_ref))
     decision = codec.read(rma.decision, Decision)
     items = _items(session, rma, order)
+    payout = None if rma.wanted is None else pricing.PAYOUTS.get(Wanted(rma.wanted))
+    standing = None if order is None else as_it_stands(order, orders.ours(session, rma.shop_id, order.ref))
+    units = {item.line: item.units for item in items}
     return Casefile(
         id=rma.id,
         number=rma.number,
@@ -139,10 +143,27 @@ def read(session: Session, rma: Rma) -> Casefile:
         wanted=None if rma.wanted is None else Wanted(rma.wanted),
         decision=decision,
         items=items,
-        promised=_promised(session, rma, order, decision, items),
+        promised=None if standing is None or payout is None else promised(rma.state, standing, decision, units, payout),
         decided=_decided(session, rma.id, order),
         entries=_entries(session, rma.id),
     )
+
+
+def promised(
+    state: RmaState, standing: Order, decision: Decision, units: Mapping[LineRef, Mapping[Disposition, int]], payout: Payout
+) -> Quote | None:
+    """What a return gives under the fees of its decision, on the order as it stands, if what is not judged yet is as described.
+
+    Once nothing waits to be judged it is what resolving would pay: the accepted units. Before, only what is refused or missing is off.
+    """
+    if state not in _PROMISED:
+        return None
+    judged = state is RmaState.RECEIVED and not any(by.get(Disposition.RECEIVED) for by in units.values())
+    still = ACCEPTED if judged else frozenset(Disposition) - _LOST
+    counts = {ref: sum(count for disposition, count in by.items() if disposition in still) for ref, by in units.items()}
+    given = {ref: count for ref, count in counts.items() if count}
+    quote = pricing.quote(decision, standing, given, payout) if given else None
+    return quote if isinstance(quote, Quote) else None
 
 
 def _items(session: Session, rma: Rma, order: Order | None) -> tuple[Claimed, ...]:
@@ -153,16 +174,6 @@ def _items(session: Session, rma: Rma, order: Order | None) -> tuple[Claimed, ..
         for line in rmas.lines(session, rma.id)
         for ref in (LineRef(line.line_ref),)
     )
-
-
-def _promised(session: Session, rma: Rma, order: Order | None, decision: Decision, items: Sequence[Claimed]) -> Quote | None:
-    """Under the fees of the decision that the RMA is pinned to, on the order as it stands."""
-    payout = None if rma.wanted is None else pricing.PAYOUTS.get(Wanted(rma.wanted))
-    if order is None or payout is None or rma.state not in _PROMISED:
-        return None
-    standing = as_it_stands(order, orders.ours(session, rma.shop_id, order.ref))
-    quote = pricing.quote(decision, standing, {item.line: item.quantity for item in items}, payout)
-    return None if isinstance(quote, Unpriceable) else quote
 
 
 def _decided(session: Session, rma: uuid.UUID, order: Order | None) -> Decided | None:

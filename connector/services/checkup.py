@@ -12,10 +12,12 @@ from typing import Any
 from sqlalchemy import and_, case, func, or_, select
 from sqlalchemy.orm import Session
 
-from connector.domain.rma import RESERVES
+from connector.domain.rma import RESERVES, MoneyState
 from connector.models import Alarm, AlarmKind, Mail, MailState, OutboxRow, Refund, Shop, ShopStatus, Sync
+from connector.secrets import Unreadable, Vault
 from connector.services import inbox, outbox
 from connector.services.inbox import Waiting
+from connector.services.shops import keys_of, unseal
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,8 @@ class ShopStanding:
     sync: Sync | None
     inbox: Waiting
     alarms: int
+    parked: int  # payments that a person must answer for
+    opens: bool  # whether a key of this installation opens its credentials
 
 
 def work(session: Session, *, now: datetime) -> Sequence[Work]:
@@ -92,11 +96,13 @@ def _filled(states: Iterable[StrEnum], found: Iterable[Any]) -> Mapping[str, int
     return {state.value: 0 for state in sorted(states)} | {row[0].value: row[1] for row in found}
 
 
-def shops(session: Session) -> Sequence[ShopStanding]:
+def shops(session: Session, vault: Vault) -> Sequence[ShopStanding]:
     """Every shop that is or was installed, by its address."""
     waiting, nothing = inbox.waiting(session), Waiting(0, 0, 0, None)
     raised = select(Alarm.shop_id, func.count()).where(Alarm.cleared_at.is_(None)).group_by(Alarm.shop_id)
     alarms = {row[0]: row[1] for row in session.execute(raised)}
+    answers = select(Refund.shop_id, func.count()).where(Refund.state == MoneyState.PARKED).group_by(Refund.shop_id)
+    parked = {row[0]: row[1] for row in session.execute(answers)}
     rows = session.execute(select(Shop, Sync).outerjoin(Sync, Sync.shop_id == Shop.id).order_by(Shop.domain, Shop.platform))
     return [
         ShopStanding(
@@ -112,6 +118,18 @@ def shops(session: Session) -> Sequence[ShopStanding]:
             sync=sync,
             inbox=waiting.get(shop.id, nothing),
             alarms=alarms.get(shop.id, 0),
+            parked=parked.get(shop.id, 0),
+            opens=_opens(session, vault, shop),
         )
         for shop, sync in rows
     ]
+
+
+def _opens(session: Session, vault: Vault, shop: Shop) -> bool:
+    if shop.status is ShopStatus.UNINSTALLED:
+        return True  # there is nothing left to open
+    try:
+        unseal(vault, keys_of(session, shop.id))
+    except Unreadable:
+        return False
+    return True

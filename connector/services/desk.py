@@ -126,15 +126,17 @@ def close(session: Session, rma_id: uuid.UUID, by: Move, *, who: str, now: datet
     outbox.put(session, Kind.MIRROR, rma.id, shop=rma.shop_id, now=now)
 
 
-def receive(session: Session, rma_id: uuid.UUID, arrived: Mapping[LineRef, int], *, who: str, now: datetime) -> None:
-    """Count what a parcel held. Units that are not in it stay awaited, for another parcel.
+def receive(session: Session, rma_id: uuid.UUID, arrived: Mapping[LineRef, int], *, who: str, now: datetime, form: str = "") -> None:
+    """Count what a parcel held. Units that are not in it stay awaited, for another parcel. `form`: which one said so.
 
     Raises:
         IllegalMove: the case is not waiting for a parcel.
         NotEnoughUnits: more arrived than was announced (extra items are another matter, and another act).
     """
     rma = _locked(session, rma_id)
-    rmas.move(session, rma, Move.RECEIVE, who=who, now=now, arrived={str(ref): count for ref, count in sorted(arrived.items())})
+    facts = {"form": form} if form else {}
+    counted = {str(ref): count for ref, count in sorted(arrived.items())}
+    rmas.move(session, rma, Move.RECEIVE, who=who, now=now, arrived=counted, **facts)
     _each(
         session, rma, [Judged(ref, Disposition.RECEIVED, count) for ref, count in sorted(arrived.items()) if count], was=Disposition.AWAITED
     )

@@ -26,6 +26,7 @@ from connector.services.casefile import Casefile
 from connector.services.staff import Member
 
 _ASKED: Final = "limit.asked"  # somebody decided, and a second person has to confirm
+_COUNTED: Final = "rma.receive"
 _ENDS_ASKING: Final = frozenset({"rma.resolve", "rma.inspected"})
 ASKED_LIVES: Final = timedelta(days=3)
 _MOST: Final = 50
@@ -81,6 +82,7 @@ class Call:
 class Asked:
     """A decision that waits for a second person's word. `expected` is the total that the first one saw."""
 
+    id: uuid.UUID  # of its entry: a form says by it which decision its reader saw
     by: Member
     payout: Payout
     expected: int
@@ -160,6 +162,19 @@ def locked(session: Session, shop: uuid.UUID, number: str) -> Rma | None:
         orders.lock(session, shop, OrderRef(rma.order_ref))
         session.refresh(rma)
     return rma
+
+
+def waits_for_a_second(session: Session, rma: Rma, *, vault: Vault, now: datetime) -> Asked | None:
+    """The decision that waits for a second person's word, as it is now: the one to go by under the order's lock."""
+    entries = _entries(session, rma.id)
+    people = staff.named(session, rma.shop_id, [entry.who for entry, _, _ in entries], vault=vault)
+    return _asked(session, rma, entries, people, now=now)
+
+
+def counted_by(session: Session, rma: Rma, form: str) -> bool:
+    """Whether a parcel was counted by this very form."""
+    query = select(EntryText.text).join(Entry, Entry.id == EntryText.entry_id).where(Entry.rma_id == rma.id, Entry.what == _COUNTED)
+    return any(json.loads(text).get("form") == form for text in session.execute(query).scalars())
 
 
 def ask_for_a_second(
@@ -251,5 +266,5 @@ def _asked(
             facts, by = json.loads(text), people.get(entry.who)
             if by is None or not by.role.may(Role.MONEY) or not staff.works_here(session, by.id):
                 return None
-            return Asked(by, Payout(facts["payout"]), int(facts["total"]), tuple(facts["also"]), entry.happened_at)
+            return Asked(entry.id, by, Payout(facts["payout"]), int(facts["total"]), tuple(facts["also"]), entry.happened_at)
     return None

@@ -1,8 +1,9 @@
 """Installations under way: a one-time state, the keys that a platform posts under it, and the shop that they become.
 
 Keys are believed only after the store that the merchant named was asked with them, which the caller does between two transactions:
-`under_way`, then `Store.probe()`, then `finish`. To finish an installation gives nobody a seat at the desk: whoever connects a shop
-and is not its merchant has gained nothing.
+`under_way`, then `Store.probe()`, then `finish`. A shop is called after the address where that probe ended (`Platform.shop_at` of the
+facts' "url"), not after what was typed: a store is one shop, however it is spelled. To finish an installation gives nobody a seat at
+the desk: whoever connects a shop and is not its merchant has gained nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from sqlalchemy.orm import Session
 from connector import db
 from connector.domain.connecting import Facts
 from connector.domain.platform import Grant, ShopDomain
-from connector.models import Install, Policy, Shop
+from connector.models import Install, Policy, Shop, ShopStatus
 from connector.secrets import Unreadable, Vault
 from connector.services import policies, shops, timeline
 from connector.services.syncing import begin as begin_reading
@@ -152,7 +153,7 @@ def connect(
     It is called directly where there was no state, such as by an operator. Everything that a shop needs to begin is put with it:
     the reading of its orders, and a policy.
     """
-    time_zone = _time_zone(facts)
+    time_zone, shop = _time_zone(facts), _known_as(session, platform, shop, facts)
     drawn = _drawn(session, platform, shop, vault)
     keys = {**credentials, **drawn}
     if facts.get("url"):
@@ -168,6 +169,19 @@ def connect(
     told = {name: facts[name] for name in ("version", "currency") if name in facts}
     timeline.record(session, "shop.connected", shop=connected, rma=None, who=who, at=now, facts=told)
     return connected
+
+
+def _known_as(session: Session, platform: str, domain: ShopDomain, facts: Facts) -> ShopDomain:
+    """The domain that the store is known by already: this one, or the same with or without `www.`, if that shop's probe ended here too.
+
+    Both were asked with keys of their own and answered at one address, so they are one store: it changed what it calls itself.
+    """
+    other = domain.removeprefix("www.") if domain.startswith("www.") else f"www.{domain}"
+    theirs = (Shop.platform == platform, Shop.domain.in_([domain, other]))
+    rows = session.execute(select(Shop.domain, Shop.status, Shop.facts).where(*theirs)).all()
+    same = [row for row in rows if row.domain == domain or (facts.get("url") and (row.facts or {}).get("url") == facts["url"])]
+    best = min(same, key=lambda row: (row.status is ShopStatus.UNINSTALLED, row.domain != domain), default=None)
+    return domain if best is None else ShopDomain(best.domain)
 
 
 def _drawn(session: Session, platform: str, domain: ShopDomain, vault: Vault) -> dict[str, str]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from enum import StrEnum
+from typing import Final
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -16,7 +17,8 @@ from connector.domain import codec
 from connector.domain.money import Money
 from connector.domain.orders import Order, OrderRef, Product
 from connector.domain.platform import Contact, CreditOrder
-from connector.models import ContactRow, Entry, EntryText, Mail, Refund, Rma, Shop, ShopStatus
+from connector.domain.rma import RmaState
+from connector.models import ContactRow, Entry, EntryText, Mail, ReceiptRow, Refund, Rma, Shop, ShopStatus
 from connector.secrets import Unreadable, Vault
 from connector.services import links, orders, rmas, shops
 
@@ -63,6 +65,7 @@ class Letter:
     why: str = field(default="", repr=False)
     amount: Money | None = None
     bonus: Money | None = None
+    by_hand: bool = False  # a person answered for the payment: nobody but the shop knows which way it went
     code: str = field(default="", repr=False)
     secret: str = field(default="", repr=False)
 
@@ -74,6 +77,21 @@ class Letter:
         return Money(self.amount.minor + self.bonus.minor, self.amount.currency)
 
 
+# What these say holds while the case stands there: "send your parcel" must not reach whoever has cancelled.
+_TRUE_WHILE: Final[Mapping[Event, RmaState]] = {
+    Event.REQUESTED: RmaState.REQUESTED,
+    Event.AUTHORISED: RmaState.AUTHORISED,
+    Event.RECEIVED: RmaState.RECEIVED,
+    Event.EXPIRED: RmaState.EXPIRED,
+}
+
+
+def overtaken(session: Session, mail: Mail) -> bool:
+    """Whether the case has moved on since, so that the message would be false."""
+    state = _TRUE_WHILE.get(Event(mail.event))
+    return state is not None and mail.rma_id is not None and session.get_one(Rma, mail.rma_id).state is not state
+
+
 def letter(session: Session, mail: Mail, *, vault: Vault, now: datetime) -> Letter | None:
     """The message of a row; None: there is nobody to write to (any more)."""
     shop = session.get_one(Shop, mail.shop_id)
@@ -83,7 +101,7 @@ def letter(session: Session, mail: Mail, *, vault: Vault, now: datetime) -> Lett
     email = sealed.get("email") or ("" if rma is None else _contact(session, rma, vault))
     if not email:
         return None
-    secret = sealed.get("secret") or ("" if rma is None else links.make(session, rma.id, vault=vault, now=now))
+    secret = sealed.get("secret") or ("" if rma is None else links.mailed(session, rma.id, mail.id, vault=vault, now=now))
     plain = Letter(
         event=Event(mail.event),
         name=mail.message_id,
@@ -152,4 +170,5 @@ def _about_money(session: Session, plain: Letter, row_id: uuid.UUID | None) -> L
     told = orders.instruction(session.get_one(Refund, row_id))
     if isinstance(told, CreditOrder):
         return replace(plain, amount=told.amount, bonus=told.bonus, code=told.code)
-    return replace(plain, amount=told.amount)
+    by_machine = select(ReceiptRow.id).where(ReceiptRow.refund_id == row_id, ReceiptRow.recorded_by == "machine").limit(1)
+    return replace(plain, amount=told.amount, by_hand=session.execute(by_machine).first() is None)

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime
+from typing import Final
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from connector import db, links
+from connector import db
 from connector.models import Link, Rma
 from connector.secrets import Vault
 
+_LENGTH: Final = 32  # hexadecimal: 128 bits
 
-def make(session: Session, rma: uuid.UUID, *, vault: Vault, now: datetime) -> str:
-    """A fresh link's secret, which is not kept."""
-    secret = links.secret()
-    session.add(Link(rma_id=rma, digest=vault.digest("link", secret), made_at=now))
+
+def mailed(session: Session, rma: uuid.UUID, mail: uuid.UUID, *, vault: Vault, now: datetime) -> str:
+    """The secret of a message's one link: the same however often the message goes out, and not kept. One that was revoked stays so."""
+    secret = vault.digest("mailed-link", mail.hex)[:_LENGTH]
+    link = {"id": uuid.uuid4(), "rma_id": rma, "digest": vault.digest("link", secret), "made_at": now}
+    session.execute(db.upsert(session, Link).values(link).on_conflict_do_nothing(index_elements=["digest"]))
     return secret
 
 

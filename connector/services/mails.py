@@ -16,6 +16,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from connector import db
+from connector.links import SIGN_IN_LIVES
 from connector.models import Kind, Mail, MailState
 from connector.secrets import Vault
 from connector.services import letters, outbox, timeline
@@ -26,7 +27,9 @@ __all__ = ["Event", "about", "handed", "mark", "refused", "to", "unmark"]
 
 ANSWER_WITHIN: Final = timedelta(minutes=5)  # after that nobody waits for a mail server's answer any more
 TRIES: Final = 2
+CODE_LIVES: Final = timedelta(minutes=15)
 GIVEN_UP_AFTER: Final = timedelta(days=3)  # what came later than that would only confuse
+_DEAD_AFTER: Final[Mapping[Event, timedelta]] = {Event.SIGN_IN: SIGN_IN_LIVES, Event.CODE: CODE_LIVES}  # what it carries opens nothing
 
 
 def about(session: Session, event: Event, rma: uuid.UUID, *, shop: uuid.UUID, subject: uuid.UUID | None = None, now: datetime) -> None:
@@ -58,8 +61,11 @@ def mark(session: Session, mail_id: uuid.UUID, *, vault: Vault, now: datetime) -
         if mail.attempt >= TRIES:
             _closed(session, mail, MailState.REFUSED, words="unanswered", now=now)
             return None
-    if now - mail.made_at > GIVEN_UP_AFTER:
+    if now - mail.made_at >= _DEAD_AFTER.get(Event(mail.event), GIVEN_UP_AFTER):
         _closed(session, mail, MailState.REFUSED, words="too_late", now=now)
+        return None
+    if letters.overtaken(session, mail):  # nobody misses it: not a word in the timeline either
+        mail.state, mail.words = MailState.DROPPED, "overtaken"
         return None
     letter = letters.letter(session, mail, vault=vault, now=now)
     if letter is None:

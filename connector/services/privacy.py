@@ -21,6 +21,7 @@ from connector.models import (
     EntryText,
     HintRow,
     Install,
+    Link,
     Mail,
     MailState,
     Refund,
@@ -100,10 +101,16 @@ def _letters(session: Session, shop: uuid.UUID, _now: datetime) -> int:
     return db.changed(session, update(Mail).where(Mail.id.in_(some)).values(values).execution_options(synchronize_session=False))
 
 
+def _links(session: Session, shop: uuid.UUID, _now: datetime) -> int:
+    """What opens a return's page for whoever kept the message."""
+    some = select(Link.id).join(Rma, Rma.id == Link.rma_id).where(Rma.shop_id == shop).limit(BATCH)
+    return db.changed(session, delete(Link).where(Link.id.in_(some)).execution_options(synchronize_session=False))
+
+
 def _staff(session: Session, shop: uuid.UUID, _now: datetime) -> int:
     some = select(StaffMember.id).where(StaffMember.shop_id == shop).limit(BATCH)
     session.execute(delete(StaffLink).where(StaffLink.staff_id.in_(some)).execution_options(synchronize_session=False))
     return db.changed(session, delete(StaffMember).where(StaffMember.id.in_(some)).execution_options(synchronize_session=False))
 
 
-_PERSONS: Final[Sequence[_Erase]] = (_contacts, _texts, _words, _letters, _staff)
+_PERSONS: Final[Sequence[_Erase]] = (_contacts, _texts, _words, _letters, _links, _staff)

@@ -20,13 +20,12 @@ from connector.domain import codec
 from connector.domain.number import read as number_typed
 from connector.domain.orders import LineRef, Order, OrderRef, Product
 from connector.domain.policy import Decision, Finding, Outcome
-from connector.domain.quote import Quote
 from connector.domain.rma import Disposition, MoneyState, RmaState
 from connector.domain.standing import as_it_stands
 from connector.domain.terms import Resolution as Wanted
 from connector.domain.wanted import Payout
 from connector.models import OrderRow, Refund, Resolution, Rma, RmaLine, Units
-from connector.services import alarms, orders, pricing
+from connector.services import alarms, casefile, orders, pricing
 
 PAGE: Final = 25
 _FEW: Final = 100  # orders of one number, at most: shops number them once
@@ -191,7 +190,7 @@ def _one(
     decision = codec.read(rma.decision, Decision)
     known = {} if order is None else {line.id: line.product for line in order.lines}
     wanted = None if rma.wanted is None else Wanted(rma.wanted)
-    minor, currency = (decided.total + decided.bonus, decided.currency) if decided else _worth(rma, order, lines, decision, wanted)
+    minor, currency = (decided.total + decided.bonus, decided.currency) if decided else _worth(rma, order, lines, units, decision)
     return Waiting(
         id=rma.id,
         number=rma.number,
@@ -208,13 +207,14 @@ def _one(
     )
 
 
-def _worth(rma: Rma, order: Order | None, lines: Sequence[RmaLine], decision: Decision, wanted: Wanted | None) -> tuple[int | None, str]:
-    """What all that was claimed would give, in whichever way was asked for; a refund where nobody said."""
-    if order is None or rma.state not in {RmaState.REQUESTED, RmaState.AUTHORISED, RmaState.RECEIVED}:
-        return None, ""
-    payout = pricing.PAYOUTS.get(wanted, Payout.ORIGINAL) if wanted else Payout.ORIGINAL
-    quote = pricing.quote(decision, order, {LineRef(line.line_ref): line.quantity for line in lines}, payout)
-    return (quote.total + quote.bonus, quote.currency) if isinstance(quote, Quote) else (None, "")
+def _worth(
+    rma: Rma, order: Order | None, lines: Sequence[RmaLine], units: Mapping[uuid.UUID, Mapping[Disposition, int]], decision: Decision
+) -> tuple[int | None, str]:
+    """What the shopper is promised by now, in whichever way they asked for; a refund where nobody said."""
+    payout = pricing.PAYOUTS.get(Wanted(rma.wanted), Payout.ORIGINAL) if rma.wanted else Payout.ORIGINAL
+    by_ref = {LineRef(line.line_ref): units.get(line.id, {}) for line in lines}
+    quote = None if order is None else casefile.promised(rma.state, order, decision, by_ref, payout)
+    return (None, "") if quote is None else (quote.total + quote.bonus, quote.currency)
 
 
 def _standing(session: Session, shop: uuid.UUID, bought: Mapping[OrderRef, Order]) -> Mapping[OrderRef, Order]:

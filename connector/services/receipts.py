@@ -72,16 +72,24 @@ def settle(session: Session, row_id: uuid.UUID, receipt: Receipt, *, attempt: in
         store_credit.issued(session, row, told, receipt, now=now)
     timeline.record(session, "money.settled", shop=row.shop_id, rma=resolution.rma_id, who=who, at=now, for_shopper=True, facts=facts)
     outbox.put(session, Kind.MIRROR, resolution.rma_id, shop=row.shop_id, now=now)
-    _tell(session, row, resolution.rma_id, now=now)
+    _tell(session, row, resolution.rma_id, who=who, now=now)
     return True
 
 
-def _tell(session: Session, row: Refund, rma: uuid.UUID, *, now: datetime) -> None:
-    """Write to the shopper, unless their shop does so for a refund of its own accord (WooCommerce 10.9: it always does)."""
+def _tell(session: Session, row: Refund, rma: uuid.UUID, *, who: str, now: datetime) -> None:
+    """Write to the shopper, unless their shop did so of its own accord, about a refund of its own (WooCommerce 10.9: it always does)."""
     if row.kind is MoneyKind.CREDIT:
         mails.about(session, Event.CREDITED, rma, shop=row.shop_id, subject=row.id, now=now)
-    elif (session.get_one(Shop, row.shop_id).facts or {}).get("tells_of_refunds") != "yes":
+        return
+    tells = (session.get_one(Shop, row.shop_id).facts or {}).get("tells_of_refunds") == "yes"
+    if not (tells and (who == MACHINE or _shown(session, row))):
         mails.about(session, Event.REFUNDED, rma, shop=row.shop_id, subject=row.id, now=now)
+
+
+def _shown(session: Session, row: Refund) -> bool:
+    """Whether the order shows the refund that a person named: then the store made it, and no hand alone."""
+    order = orders.snapshot(session, row.shop_id, OrderRef(row.order_ref))
+    return order is not None and any(record.key == row.id.hex or record.ref == row.platform_reference for record in order.refunds)
 
 
 def _typed(session: Session, row: Refund) -> bool:

@@ -78,9 +78,13 @@ def dispose(session: Session, line: RmaLine, was: Disposition, becomes: Disposit
 
 
 def taken(session: Session, shop: uuid.UUID, order: Order) -> Counter[LineRef]:
-    """Units of each line that nobody can claim again: refunded, as the order shows, and held by RMAs that it does not show yet."""
+    """Units of each line that nobody can claim again: refunded, as the order shows, and held by RMAs that it does not show yet.
+
+    A brief read shows a refund without its units: they are counted with the RMA until a full one shows them.
+    """
     held = Counter({line.id: line.refunded_quantity for line in order.lines})
-    shown = {record.ref for record in order.refunds} | {record.key for record in order.refunds if record.key}
+    full = [record for record in order.refunds if record.units]
+    shown = {record.ref for record in full} | {record.key for record in full if record.key}
     for rma in session.execute(select(Rma).where(Rma.shop_id == shop, Rma.order_ref == order.ref, Rma.state.in_(HOLDS_UNITS))).scalars():
         if rma.state is RmaState.RESOLVED and _booked_by(session, rma.id) & shown:
             continue

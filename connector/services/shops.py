@@ -89,8 +89,9 @@ def at(session: Session, handle: str) -> Shop | None:
 
 
 def called(shop: Shop | ShopKeys) -> str:
-    """What a shop calls itself, as its last probe found it; else its address."""
-    return (shop.facts or {}).get("name", "") or shop.domain
+    """What a shop calls itself, as its last probe found it, in one line of what can be printed; else its address."""
+    line = " ".join((shop.facts or {}).get("name", "").split())
+    return " ".join("".join(sign for sign in line if sign.isprintable()).split()) or shop.domain
 
 
 def _free_handle(session: Session, domain: str) -> str:

@@ -102,7 +102,7 @@ def to_poll(session: Session, shop: uuid.UUID, *, now: datetime) -> Polling | No
     keys, last = keys_of(session, shop), sync.polled_at
     # No overlap for a poll that stopped half-way (it had it at its start), nor once a poll that began late enough has read it again.
     settled = last is None or sync.watermark + OVERLAP + _clock_gap(keys.facts) <= last
-    hourly = last is None or last.replace(minute=0, second=0, microsecond=0) <= now - timedelta(hours=1)
+    hourly = last is None or sync.deliveries_ok is None or last.replace(minute=0, second=0, microsecond=0) <= now - timedelta(hours=1)
     return Polling(keys, sync.watermark - (TIE if settled else OVERLAP), now, hourly, sync.watermark, last)
 
 

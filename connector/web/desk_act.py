@@ -1,11 +1,13 @@
 """What staff do with a return that moves no money: authorise, decline, cancel, receive, inspect, let the shopper keep it.
 
 A form says what the return looked like when it was made. Where that changed, nothing is done and the return is shown as it is: a
-second click, or a colleague's, does nothing twice.
+second click, or a colleague's, does nothing twice. The second click of who counted a parcel is told what the first one did.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from types import MappingProxyType
@@ -35,6 +37,10 @@ class Changed(Exception):
     """The return is not what it was when the form was made."""
 
 
+class Repeated(Exception):
+    """It is what this very form made of it."""
+
+
 @bp.get("/<number>")
 def show(handle: str, number: str) -> Response:
     seat = seats.seated(handle)
@@ -47,23 +53,30 @@ def act(handle: str, number: str, act: str) -> Response:
     number = desk_case.number_of(number)
     try:
         with hosting.database.transaction() as session:
-            rma = _unchanged(session, seat, number)
+            rma = _unchanged(session, seat, number, act)
             _ACTS[act](session, rma, seat.member.who, hosting.database.now(session))
     except Wrong as wrong:
         return desk_case.show(seat, number, 422, act=act, problems=wrong.problems)
     except (Changed, IllegalMove, NotEnoughUnits):
         return desk_case.show(seat, number, 409, notice="changed")
+    except Repeated:
+        return seat.desk.door.redirect(f"/{number}", done=_DONE[act])
     return seat.desk.door.redirect(f"/{number}", done=_DONE[act])
 
 
-def _unchanged(session: Session, seat: Seat, number: str) -> Rma:
-    """The return, locked, if it still is what the form was made for. Raises `Changed`; 404 where the shop has none of this number."""
+def _unchanged(session: Session, seat: Seat, number: str, act: str) -> Rma:
+    """The return, locked, if it is what the form was made for. Raises `Changed`, `Repeated`; 404 where the shop has none of this number."""
     rma = dossier.locked(session, seat.desk.shop.id, number)
     if rma is None:
         abort(404)
     if dossier.stamp(session, rma) != request.form.get("seen", ""):
-        raise Changed
+        raise Repeated if act == "receive" and dossier.counted_by(session, rma, _sent()) else Changed
     return rma
+
+
+def _sent() -> str:
+    """This very form, with all that was typed into it: its word makes it one of its kind."""
+    return hashlib.sha256(json.dumps(sorted(request.form.items(multi=True))).encode()).hexdigest()[:32]
 
 
 def _authorise(session: Session, rma: Rma, who: str, now: datetime) -> None:
@@ -80,7 +93,7 @@ def _cancel(session: Session, rma: Rma, who: str, now: datetime) -> None:
 
 def _receive(session: Session, rma: Rma, who: str, now: datetime) -> None:
     arrived = forms.arrived(request.form, _units(session, rma, Disposition.AWAITED))
-    desk.receive(session, rma.id, arrived, who=who, now=now)
+    desk.receive(session, rma.id, arrived, who=who, now=now, form=_sent())
 
 
 def _inspect(session: Session, rma: Rma, who: str, now: datetime) -> None:

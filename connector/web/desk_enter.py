@@ -23,7 +23,7 @@ def ask(handle: str) -> Response:
     email = forms.email(request.form)
     if not staff.address(email):
         return seats.entrance(at, 422, problem="email", email=forms.printable(email))
-    with guards.floor(), hosting.database.transaction() as session:
+    with guards.floor(guards.STAFF), hosting.database.transaction() as session:
         now = hosting.database.now(session)
         staff.ask(session, at.shop.id, email, guards.network(), vault=hosting.vault, now=now)
     return seats.entrance(at, notice="sent", email="")

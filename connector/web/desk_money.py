@@ -10,11 +10,12 @@ import uuid
 from datetime import datetime
 
 from flask import Blueprint, Response, abort, request
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from connector.domain.orders import OrderRef, RefundRef
 from connector.domain.rma import MoneyState
-from connector.models import Refund, Role
+from connector.models import ReceiptRow, Refund, Role
 from connector.services import alarms, dossier, orders, queues, receipts, refunds
 from connector.services.orders import StaleRead
 from connector.services.outbox import NeedsAPerson
@@ -57,11 +58,20 @@ def _take(session: Session, seat: Seat, row: uuid.UUID, reference: RefundRef, *,
     found = _theirs(seat, session.get(Refund, row))
     orders.lock(session, found.shop_id, OrderRef(found.order_ref))
     session.refresh(found)
+    if found.state is MoneyState.SETTLED and _said(session, found, reference, seat):
+        return True  # the second click of two
     if found.state not in {MoneyState.PARKED, MoneyState.REFUSED}:
         raise Wrong({"": "answered"})
     receipts.answer_paid(session, row, reference, who=seat.member.who, now=now)
     session.flush()
     return session.get_one(Refund, row, populate_existing=True).state is MoneyState.SETTLED
+
+
+def _said(session: Session, row: Refund, reference: RefundRef, seat: Seat) -> bool:
+    """Whether the row is settled by this reference, and by the word of who sits here."""
+    word = select(ReceiptRow.id).where(ReceiptRow.refund_id == row.id, ReceiptRow.reference == reference)
+    said = session.execute(word.where(ReceiptRow.recorded_by == seat.member.who)).first()
+    return row.platform_reference == reference and said is not None
 
 
 @bp.post("/money/<uuid:row>/unpaid")

@@ -5,8 +5,9 @@ Above the shop's limits a decision waits in the return until a second person, wi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 from flask import Blueprint, Response, abort, request
@@ -20,7 +21,7 @@ from connector.domain.rma import IllegalMove, Move, open_to
 from connector.domain.standing import as_it_stands
 from connector.domain.terms import Resolution as Wanted
 from connector.domain.wanted import Payout, WantedCharge
-from connector.models import Resolution, Rma, Role
+from connector.models import Resolution, Role
 from connector.services import desk, dossier, orders, receipts
 from connector.services.desk import FormUsed, NotPriceable, OtherOrder, PaidBefore, QuoteChanged, Settlement
 from connector.services.dossier import Asked, Dossier
@@ -37,6 +38,15 @@ from connector.web.hosting import here
 bp = Blueprint("resolve", __name__)
 
 _OF: Final = {Wanted.REFUND: Payout.ORIGINAL, Wanted.STORE_CREDIT: Payout.STORE_CREDIT}
+
+
+class Overtaken(Exception):
+    """The decision that a second person saw is not the one that waits any more."""
+
+
+_TROUBLES: Final[Mapping[type[Exception], str]] = MappingProxyType(
+    {StaleRead: "stale", FormUsed: "used", OtherOrder: "other_order", IllegalMove: "moved", Overtaken: "nothing_asked"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +85,12 @@ def resolve(handle: str, number: str) -> Response:
 
 @bp.post("/<number>/confirm")
 def confirm(handle: str, number: str) -> Response:
-    """The second person's word. What is confirmed stands in the return, and nowhere in the form."""
+    """The second person's word. What is confirmed stands in the return; the form says only which decision they saw."""
     seat = seats.acting(handle, Role.MONEY)
 
     def confirmed(found: Dossier) -> Response:
         asked = found.asked
-        if asked is None or asked.by.id == seat.member.id:
+        if asked is None or asked.by.id == seat.member.id or asked.id != forms.asked(request.form):
             return _page(seat, found, 409, trouble="nothing_asked")
         choice = Choice(asked.payout, asked.expected, tuple(ChargeRef(ref) for ref in asked.also))
         return _decide(seat, found, choice, asked)
@@ -119,10 +129,10 @@ def _guarded(seat: Seat, number: str, go_on: Callable[[Dossier], Response]) -> R
 
 
 def _made(found: Dossier, word: str) -> bool:
-    """Whether this very form resolved it before: the second click of two."""
+    """Whether what stands was decided by this very form: the second click of two."""
     with here().database.reading() as session:
-        query = select(Resolution.id).where(Resolution.rma_id == found.case.id, Resolution.form_token == word)
-        return session.execute(query).first() is not None
+        mine = select(Resolution.id).where(Resolution.rma_id == found.case.id, Resolution.form_token == word)
+        return session.execute(mine.where(Resolution.voided_at.is_(None))).first() is not None
 
 
 def _decide(seat: Seat, found: Dossier, choice: Choice, asked: Asked | None = None) -> Response:
@@ -140,21 +150,29 @@ def _decide(seat: Seat, found: Dossier, choice: Choice, asked: Asked | None = No
             seat, found, 409, trouble="amount", old=choice.expected, new=changed.quote.total, also=choice.also, chosen=choice.payout
         )
     except NeedsConfirmation as needed:
-        _note(seat, found, choice, needed)
+        if not _note(seat, found, choice, needed):
+            return _page(seat, found, 409, trouble="moved", also=choice.also)
         return seat.desk.door.redirect(f"/{found.case.number}", done="asked")
     except PaidBefore as paid:
         return _page(seat, found, 409, trouble="paid_before", reference=paid.receipt.reference, also=choice.also)
     except NotPriceable:
         return _page(seat, found, 409, trouble="unpriceable", also=choice.also)
-    except (StaleRead, FormUsed, OtherOrder, IllegalMove) as other:
-        trouble = {StaleRead: "stale", FormUsed: "used", OtherOrder: "other_order"}.get(type(other), "moved")
-        return _page(seat, found, 409, trouble=trouble, also=choice.also)
+    except (StaleRead, FormUsed, OtherOrder, IllegalMove, Overtaken) as other:
+        if not _made(found, settlement.form_token):
+            return _page(seat, found, 409, trouble=_TROUBLES[type(other)], also=choice.also)
     return seat.desk.door.redirect(f"/{found.case.number}", done="resolved")
 
 
 def _resolve(seat: Seat, found: Dossier, fresh: Fresh, settlement: Settlement, asked: Asked | None) -> None:
+    """Raises `Overtaken`, and what `desk.resolve` does."""
     hosting = here()
     with hosting.database.transaction() as session:
+        now = hosting.database.now(session)
+        if asked is not None:
+            rma = dossier.locked(session, seat.desk.shop.id, found.case.number)
+            waits = None if rma is None else dossier.waits_for_a_second(session, rma, vault=hosting.vault, now=now)
+            if waits is None or waits.id != asked.id:
+                raise Overtaken
         desk.resolve(
             session,
             found.case.id,
@@ -163,7 +181,7 @@ def _resolve(seat: Seat, found: Dossier, fresh: Fresh, settlement: Settlement, a
             read_began=fresh.began,
             vault=hosting.vault,
             who=asked.by.who if asked else seat.member.who,
-            now=hosting.database.now(session),
+            now=now,
         )
 
 
@@ -179,16 +197,19 @@ def _settlement(found: Dossier, choice: Choice, *, form_token: str, confirmed_by
     )
 
 
-def _note(seat: Seat, found: Dossier, choice: Choice, needed: NeedsConfirmation) -> None:
-    """Leave the decision in the return, for a colleague; once, however often the button is pressed."""
-    asked, hosting = found.asked, here()
-    same = (choice.payout, choice.expected, tuple(str(ref) for ref in choice.also))
-    if asked is not None and asked.by.id == seat.member.id and (asked.payout, asked.expected, asked.also) == same:
-        return
+def _note(seat: Seat, found: Dossier, choice: Choice, needed: NeedsConfirmation) -> bool:
+    """Leave the decision in the return, for a colleague; once, however often the button is pressed. False: it was decided meanwhile."""
+    hosting, shop = here(), seat.desk.shop.id
     with hosting.database.transaction() as session:
-        rma, now = session.get_one(Rma, found.case.id), hosting.database.now(session)
-        facts = {"currency": needed.amount.currency, "passed": " ".join(needed.passed)}
-        dossier.ask_for_a_second(session, rma, choice.payout, choice.expected, choice.also, who=seat.member.who, now=now, **facts)
+        rma, now = dossier.locked(session, shop, found.case.number), hosting.database.now(session)
+        if rma is None or Move.RESOLVE not in open_to(rma.state):
+            return False
+        waits = dossier.waits_for_a_second(session, rma, vault=hosting.vault, now=now)
+        same = (seat.member.id, choice.payout, choice.expected, tuple(str(ref) for ref in choice.also))
+        if waits is None or (waits.by.id, waits.payout, waits.expected, waits.also) != same:
+            facts = {"currency": needed.amount.currency, "passed": " ".join(needed.passed)}
+            dossier.ask_for_a_second(session, rma, choice.payout, choice.expected, choice.also, who=seat.member.who, now=now, **facts)
+    return True
 
 
 def _page(

@@ -6,7 +6,7 @@ import re
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
@@ -174,6 +174,14 @@ def also(form: MultiDict[str, str]) -> tuple[ChargeRef, ...]:
     return tuple(dict.fromkeys(ChargeRef(ref) for ref in form.getlist("also")[:20] if 0 < len(ref) <= 200))
 
 
+def asked(form: MultiDict[str, str]) -> uuid.UUID | None:
+    """Which decision a second person saw; None: nobody can have seen that."""
+    try:
+        return uuid.UUID(hex=form.get("asked", ""))
+    except ValueError:
+        return None
+
+
 @dataclass(frozen=True, slots=True)
 class Look:
     """Which queue, from where on, or what is searched."""
@@ -201,8 +209,8 @@ def _place(text: str) -> Place | None:
     at, _, ref = text.partition("_")
     try:
         moment = datetime.fromisoformat(at)
-        return Place(moment, uuid.UUID(hex=ref)) if moment.tzinfo is not None else None
-    except ValueError:
+        return Place(moment.astimezone(UTC), uuid.UUID(hex=ref)) if moment.tzinfo is not None else None
+    except (ValueError, OverflowError):  # the latter: a moment that is before the first year, or after the last, in UTC
         return None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,9 +26,34 @@ from connector.web.hosting import here
 
 FLOOR: Final = 0.3  # seconds before a look-up is answered, whatever the answer
 FLOOR_SETTING: Final = "LOOK_UP_FLOOR"  # of the Flask application: another floor, for tests
-_WAITING: Final = threading.BoundedSemaphore(8)  # look-ups at once: the others need the threads
 _HANDLE: Final = re.compile(r"[a-z0-9-]{1,80}", re.ASCII)
 _IPV6_HOME: Final = 64  # bits: what one household or one rented server has for itself (A32)
+
+
+class Line:
+    """So many wait for an answer at once: the others need the threads. Few of them from one network, so that it shuts nobody else out."""
+
+    def __init__(self, most: int, *, of_one: int = 2) -> None:
+        self._most, self._of_one = most, of_one
+        self._waiting: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def place(self, network: str) -> Iterator[None]:
+        """One place for a network. Raises `Busy` where there is none."""
+        with self._lock:
+            if self._waiting.total() >= self._most or self._waiting[network] >= self._of_one:
+                raise Busy("too many look-ups at once")
+            self._waiting[network] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._waiting -= Counter([network])
+
+
+SHOPPERS: Final = Line(8)
+STAFF: Final = Line(4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,22 +95,20 @@ def from_our_own_page() -> None:
 
 
 @contextmanager
-def floor() -> Iterator[None]:
+def floor(line: Line = SHOPPERS) -> Iterator[None]:
     """Whatever comes of the look-up inside, it is answered after the same time, or a whole multiple of it (A31).
 
     Raises:
         Busy: so many wait already that nobody else would get a thread.
     """
     began = time.monotonic()
-    if not _WAITING.acquire(blocking=False):
-        raise Busy("too many look-ups at once")
-    try:
-        yield
-    finally:
-        least = current_app.config.get(FLOOR_SETTING, FLOOR)
-        if least:
-            time.sleep(least - (time.monotonic() - began) % least)
-        _WAITING.release()
+    with line.place(network()):
+        try:
+            yield
+        finally:
+            least = current_app.config.get(FLOOR_SETTING, FLOOR)
+            if least:
+                time.sleep(least - (time.monotonic() - began) % least)
 
 
 def network() -> str:

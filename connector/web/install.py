@@ -10,7 +10,7 @@ import re
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Final
 
@@ -184,6 +184,7 @@ def _connect(state: str, found: UnderWay, credentials: Mapping[str, str]) -> Non
     try:
         shop = platform.shop_at(found.address)
         facts = platform.connect(shop, credentials, {}).probe()
+        shop = platform.shop_at(facts.get("url", found.address))  # where it answered, however it was typed
     finally:
         hosting.asking.release()
     with hosting.database.transaction() as session:
@@ -216,6 +217,7 @@ def _form(typed: Typed, problems: Mapping[str, str] | None = None, *, notice: st
     hosting = here()
     browser = _browser() or secrets.token_urlsafe(24)
     token = hosting.vault.sign("install-form", {"browser": browser, "word": secrets.token_urlsafe(16)})
+    typed = replace(typed, key="") if _KEY["secret"].fullmatch(typed.key) else typed  # pasted the wrong way round: shown to nobody
     approves = hosting.door.secure or hosting.settings.dev  # WooCommerce sends keys to an https address only
     page = _page("start", status, typed=typed, problems=problems or {}, notice=notice, token=token, approves=approves)
     page.set_cookie(

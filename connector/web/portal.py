@@ -33,6 +33,14 @@ def start(handle: str) -> Response:
     return page(guards.hosted(handle), "find", number=printable(request.args.get("order", "")), email="")
 
 
+@bp.get("/find")
+@bp.get("/code")
+@bp.get("/submit")
+def again(handle: str) -> Response:
+    """The addresses of forms, opened from a bookmark or by a restored browser."""
+    return guards.hosted(handle).door.redirect("")
+
+
 @bp.post("/find")
 def find(handle: str) -> Response:
     at = guards.hosted(handle)

@@ -134,7 +134,7 @@ class Trust:
 
 
 def trust(folder: Path) -> Trust:
-    """Certificates for `shop.example` and this machine."""
+    """Certificates for `shop.example`, `two.example` with and without `www.`, and this machine."""
     key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "an authority of the tests")])
     roots = folder / "roots.pem"
     authority = _certificate(name, name, key, key, is_authority=True)
@@ -158,7 +158,8 @@ def _certificate(
     subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, signer: ec.EllipticCurvePrivateKey, *, is_authority: bool
 ) -> x509.Certificate:
     now = datetime.now(UTC)
-    names = x509.SubjectAlternativeName([x509.DNSName("shop.example"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    hosts = [x509.DNSName(each) for each in ("shop.example", "two.example", "www.two.example")]
+    names = x509.SubjectAlternativeName([*hosts, x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
     build = x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(key.public_key())
     build = (
         build.serial_number(x509.random_serial_number()).not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))

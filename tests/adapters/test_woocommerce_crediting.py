@@ -54,6 +54,11 @@ def issue(subject: Subject, told: CreditOrder, still_mine: Callable[[], bool] = 
     return subject.store().issue_credit(told, attempt(told.key, still_mine=still_mine))
 
 
+def turn(subject: Subject, *, inclusive: bool) -> None:
+    """The merchant changes how prices are entered, and no probe has seen it yet."""
+    subject.shop.settings = subject.shop.site.settings = replace(subject.shop.settings, prices_include_tax=inclusive)
+
+
 def complete(subject: Subject, told: CreditOrder, said: Receipt, worth: str = "10.00") -> None:
     """One record, one coupon, no payment, and a receipt of just that."""
     (record,), (coupon,) = records(subject, told), subject.shop.coupons()
@@ -145,12 +150,60 @@ def test_m7_the_mode_of_taxes_changes_between_the_steps_and_the_receipt_says_wha
     told = a_credit(subject.order())
     subject.shop.fail_next("POST coupons", Fault(Kind.DROP))
     outcome(lambda: issue(subject, told))
+    turn(subject, inclusive=True)
 
-    said = subject.store({"prices_include_tax": "yes"}).issue_credit(told, attempt(told.key))  # so it is counted from now on
+    said = issue(subject, told)  # so it is counted from now on
     again = issue(subject, told)
 
     complete(subject, told, said, worth="12.10")
     assert again == said
+
+
+@pytest.mark.parametrize(("before", "worth"), [(False, "12.10"), (True, "10.00")], ids=["to gross", "to net"])
+@pytest.mark.parametrize("when", ["before the run", "within the run"])
+def test_m7_a_code_is_worth_what_was_promised_though_the_last_probe_saw_another_mode_of_taxes(
+    before: bool,
+    worth: str,
+    when: str,
+) -> None:
+    with selling(ShopSettings(prices_include_tax=before)) as subject:
+        told = a_credit(subject.order([Bought("Shirt", 3, gross="36.30") if before else Bought("Shirt", 3, net="30.00")]))
+        store = subject.store({"prices_include_tax": "yes" if before else "no"})  # as it was probed
+
+        def change() -> bool:
+            turn(subject, inclusive=not before)
+            return True
+
+        if when == "before the run":
+            change()
+        receipt = store.issue_credit(told, attempt(told.key, still_mine=change))
+
+        complete(subject, told, receipt, worth)
+        price = Bought("Coat", 1, net="50.00") if before else Bought("Coat", 1, gross="60.50")
+        assert subject.order([price], coupons=[told.code]).total == 6050 - told.amount.minor  # what was given up, to the cent
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(Kind.PAGE, status=503),
+        Fault(Kind.WAF),
+        Fault(Kind.ANSWER, words='{"id": "woocommerce_prices_include_tax", "value": ""}', content_type=JSON),
+        Fault(Kind.ANSWER, words="[]", content_type=JSON),
+        Fault(Kind.ANSWER, status=400, words='{"code": "rest_invalid_param"}', content_type=JSON),
+        Fault(Kind.ANSWER, status=404, words='{"code": "rest_setting_setting_invalid"}', content_type=JSON),
+    ],
+)
+def test_m7_a_mode_of_taxes_that_cannot_be_read_puts_the_credit_off_before_anything_is_written(subject: Subject, fault: Fault) -> None:
+    told = a_credit(subject.order())
+    subject.shop.fail_next("GET settings", fault, times=None)
+
+    with pytest.raises(Throttled):
+        issue(subject, told)
+
+    assert (subject.asked("POST"), subject.asked("POST", "/coupons")) == (0, 0)
+    subject.shop.heal()
+    complete(subject, told, issue(subject, told))
 
 
 # ── Where a run dies ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -203,7 +256,7 @@ def test_f02_php_dies_between_any_two_steps_of_the_record(subject: Subject, step
     complete(subject, told, issue(subject, told))
 
 
-@pytest.mark.parametrize("route", ["GET coupons", "GET refunds"])
+@pytest.mark.parametrize("route", ["GET coupons", "GET refunds", "GET settings"])
 @pytest.mark.parametrize(
     "fault",
     [

@@ -10,6 +10,7 @@ import pytest
 from adapters.simulators.woocommerce import Fault, Kind, webhooks
 from adapters.woocommerce.deliveries import TOPICS
 from adapters.woocommerce.platform import WooPlatform
+from adapters.woocommerce.store import WooStore
 from connector.domain.connecting import Hint
 from connector.domain.orders import OrderRef
 from connector.domain.platform import HttpRequest, OutcomeUnknown, Revoked, Throttled
@@ -72,7 +73,7 @@ def test_one_webhook_for_each_topic_is_made_and_a_second_time_none(read: Read, u
 def test_a_name_does_not_give_the_secret_away(read: Read, us: Far) -> None:
     read.store().ensure_webhooks(base(us))
 
-    assert not any(SECRET in each["name"] or DOOR in each["name"] for each in there(read))
+    assert not any(word in each["name"] for word in (SECRET, DOOR, *read.keys) for each in there(read))
 
 
 def test_what_the_webhooks_bring_is_proven_and_is_about_the_order(read: Read, us: Far) -> None:
@@ -112,6 +113,76 @@ def test_a_delivery_whose_owner_lost_his_rights_is_proven_and_says_what_is_wrong
     came = as_it_came(us.requests[0])
     topic = platform.read_webhook(came, [SECRET.encode()]).topic
     assert platform.hint(topic, came.body) == Hint(sweep=True, trouble="woocommerce_rest_cannot_view")
+
+
+def heir(read: Read, **more: str) -> WooStore:
+    """Kim, whose key made our webhooks, has left; the store of Sam, who connected it anew."""
+    read.shop.add_user("sam")
+    key, secret = read.shop.add_key(user="sam")
+    read.shop.demote()
+    return read.store(None, consumer_key=key, consumer_secret=secret, **more)
+
+
+def test_f27_whoever_made_the_webhooks_leaves_and_they_are_made_anew_with_the_key_of_the_next(read: Read, us: Far) -> None:
+    read.store().ensure_webhooks(base(us))
+    before = {each["id"] for each in there(read)}
+    store = heir(read)
+    earlier = len(read.shop.requests)
+
+    health = store.ensure_webhooks(base(us))
+
+    assert (health.active, health.mended) == (True, tuple(f"{topic}: made anew" for topic in TOPICS))
+    assert before.isdisjoint(each["id"] for each in there(read))
+    assert {(each["owner"], each["delivery_url"], each["secret"]) for each in there(read)} == {
+        (read.shop.add_user("sam"), f"{base(us)}/webhooks/woocommerce/{DOOR}", SECRET)
+    }
+    writes = [each.method for each in read.shop.requests[earlier:] if each.method != "GET"]
+    assert writes == ["POST", "DELETE"] * len(TOPICS)  # no topic is without a webhook at any time
+    assert store.ensure_webhooks(base(us)).mended == ()
+    us.requests.clear()
+    (ref,) = read.place()
+    read.shop.scheduler_tick()
+    platform = WooPlatform(dev=True)
+    for came in map(as_it_came, us.requests):
+        assert platform.hint(platform.read_webhook(came, [SECRET.encode()]).topic, came.body) == Hint(OrderRef(ref))
+
+
+@pytest.mark.parametrize("where", ["POST webhooks", "DELETE webhook"])
+def test_f10_who_dies_while_they_are_made_anew_leaves_none_of_the_old_ones_in_the_end(read: Read, us: Far, where: str) -> None:
+    read.store().ensure_webhooks(base(us))
+    store = heir(read)
+    read.shop.fail_next(where, Fault(Kind.LOSE_ANSWER))
+    with pytest.raises(OutcomeUnknown):
+        store.ensure_webhooks(base(us))
+    assert {each["topic"] for each in there(read)} == set(TOPICS)
+
+    assert store.ensure_webhooks(base(us)).active
+
+    assert [each["topic"] for each in there(read)] == list(TOPICS)
+    assert {each["owner"] for each in there(read)} == {read.shop.add_user("sam")}
+
+
+def test_webhooks_that_are_named_by_the_older_rule_are_replaced_once(read: Read, us: Far) -> None:
+    store = read.store()
+    store.ensure_webhooks(base(us))
+    for each in there(read):
+        webhooks.change(read.shop.site, each["id"], {"name": each["name"].rpartition(" ")[0]})
+
+    assert store.ensure_webhooks(base(us)).mended == tuple(f"{topic}: made anew" for topic in TOPICS)
+    assert store.ensure_webhooks(base(us)).mended == ()
+    assert [each["topic"] for each in there(read)] == list(TOPICS)
+
+
+def test_another_key_and_another_secret_at_once_are_one_change(read: Read, us: Far) -> None:
+    read.store().ensure_webhooks("http://127.0.0.1:9/before")
+    store = heir(read, delivery_secret="another-secret")
+
+    assert store.ensure_webhooks(base(us)).mended == tuple(f"{topic}: made anew" for topic in TOPICS)
+
+    assert {(each["secret"], each["delivery_url"]) for each in there(read)} == {
+        ("another-secret", f"{base(us)}/webhooks/woocommerce/{DOOR}")
+    }
+    assert store.ensure_webhooks(base(us)).mended == ()
 
 
 def test_ours_are_found_on_a_second_page(read: Read, us: Far) -> None:

@@ -194,6 +194,44 @@ def test_a_redirect_within_the_store_is_followed_and_its_end_is_remembered() -> 
         assert "retour=" in old.lines[0]
 
 
+@contextmanager
+def of_two_names(trust: Trust, typed: str, home: str, *known: str) -> Iterator[tuple[Read, Any, str]]:
+    """A store that answers at `known` without redirecting from one to the other, and calls itself `home`; asked at `typed`."""
+    with over_tls(trust) as read:
+        port = read.url.rpartition(":")[2]
+        read.shop.site.url = f"https://{home}:{port}"
+        platform = WooPlatform(dev=True, roots=trust.roots, look_up=lambda host, _port: ["127.0.0.1"] if host in known else [])
+        url = f"https://{typed}:{port}"
+        credentials = {"url": url, "consumer_key": read.keys[0], "consumer_secret": read.keys[1]}
+        yield read, platform.connect(platform.shop_at(url), credentials, {}), port
+
+
+TWO: Final = ("two.example", "www.two.example")
+
+
+@pytest.mark.parametrize("typed", TWO)
+@pytest.mark.parametrize("home", TWO)
+def test_a_store_of_two_names_is_asked_under_the_one_that_it_calls_its_own(trust: Trust, typed: str, home: str) -> None:
+    with of_two_names(trust, typed, home, *TWO) as (read, store, port):
+        assert store.probe()["url"] == f"https://{home}:{port}"
+
+        (ref,) = read.place()
+        assert store.order(ref).ref == ref
+
+
+def test_a_store_whose_own_name_leads_nowhere_is_asked_under_the_one_that_was_typed(trust: Trust) -> None:
+    with of_two_names(trust, "www.two.example", "two.example", "www.two.example") as (_, store, port):
+        assert store.probe()["url"] == f"https://www.two.example:{port}"
+
+
+@pytest.mark.parametrize("fault", [Fault(Kind.LOGIN_WALL), Fault(Kind.PAGE, status=404), Fault(Kind.REDIRECT, words="https://x.example/")])
+def test_a59_a_name_where_the_keys_are_good_for_nothing_is_not_believed(trust: Trust, fault: Fault) -> None:
+    with of_two_names(trust, "www.two.example", "two.example", *TWO) as (read, store, port):
+        read.shop.fail_next("settings", fault)  # the first question, and the only one that is asked there
+
+        assert store.probe()["url"] == f"https://www.two.example:{port}"
+
+
 # ── Misfortunes ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

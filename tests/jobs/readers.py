@@ -16,7 +16,7 @@ from adapters.simulators.toy import ToyStore
 from connector.db import Database
 from connector.domain.connecting import Facts, NotConnectable
 from connector.domain.orders import Order, OrderRef
-from connector.domain.platform import ImportPage, PlatformError, Unread, WebhookHealth
+from connector.domain.platform import ImportPage, Overdue, PlatformError, Reached, Unread, WebhookHealth
 from connector.models import Alarm, AlarmKind, OrderRow, Sync
 from connector.services import outbox, syncing
 from connector.services.outbox import Claimed
@@ -59,27 +59,35 @@ class Shop(ToyStore):
     after: Callable[[int], None] = lambda _count: None  # told how many orders a poll has been given
     health: list[WebhookHealth | Exception] = field(default_factory=list)
     busy: Exception | None = None
+    most: int = 100  # that there is time for at once
     garbled: set[str] = field(default_factory=set)
     unread: set[str] = field(default_factory=set)  # what lists name and cannot show
     numbers: dict[str, str] = field(default_factory=dict)  # those that were given another one
+    reached: datetime | None = None  # how far a poll has come, told after the refunded ones
     finds: Facts | NotConnectable | Exception = field(default_factory=dict)
 
     def orders(self, refs: Sequence[OrderRef]) -> Sequence[Order]:
         self.asked.append(f"orders {' '.join(sorted(refs))}")
         if self.busy is not None:
             raise self.busy
+        if len(refs) > self.most:
+            raise Overdue(timedelta(0))
         if self.garbled & set(refs):
             raise PlatformError("words that make no order")
         return [self._numbered(order) for order in ToyStore.orders(self, refs)]
 
-    def orders_changed(self, since: datetime) -> Iterator[Order | Unread]:  # type: ignore[override]  # a toy shows all it lists
+    def orders_changed(self, since: datetime) -> Iterator[Order | Unread | Reached]:  # type: ignore[override]  # a toy shows all it lists
         """Oldest change first; those refunded elsewhere before all others, with their old time."""
         self.asked.append(f"changed {since.isoformat()}")
         found = sorted(self.far.orders(), key=lambda order: order.changed_at or START)
         old = [order for order in found if order.channel == "refunded"]
-        for count, order in enumerate([*old, *(order for order in found if order.changed_at and order.changed_at > since)]):
+        changed = [*old, *(order for order in found if order.changed_at and order.changed_at > since)]
+        for count, order in enumerate(changed):
             self.after(count)
             yield Unread(order.ref) if order.ref in self.unread else self._numbered(order)
+        if self.reached is not None:
+            yield Reached(self.reached)
+            self.after(len(changed))
 
     def ensure_webhooks(self, base_url: str) -> WebhookHealth:
         self.asked.append(f"webhooks {base_url}")

@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from connector.db import Database
 from connector.domain.orders import OrderRef
-from connector.domain.platform import Throttled
+from connector.domain.platform import Overdue, Throttled
 from connector.models import OrderRow
 from connector.services import outbox
 from connector.services.outbox import Later
@@ -151,6 +151,25 @@ def test_a_busy_shop_is_asked_for_the_same_page_later(world: World, shop: Shop) 
     imports(world)
 
     assert (known(world), sync(world).imported) == (130, 130)
+
+
+def test_f04_a_page_that_takes_too_long_is_asked_for_again_much_later(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    stocked(world, 3)
+
+    @dataclass(slots=True)
+    class Slow(Shop):
+        def import_orders(self, cursor: str | None) -> object:  # type: ignore[override]
+            raise Overdue(SECOND)
+
+    slow = Slow(":memory:")
+    with pytest.raises(Later) as later:
+        shops.import_history(replace(site_of(world), open_store=lambda _keys: slow), world.shop.id)  # type: ignore[arg-type, return-value]
+    slow.far.close()
+    assert later.value.delay == timedelta(minutes=10)
+    assert "import.stands_still" in [each.message for each in caplog.records]
+    imports(world)
+
+    assert (known(world), sync(world).imported) == (3, 3)
 
 
 def test_the_history_overwrites_nothing_that_was_read_later(world: World, shop: Shop) -> None:

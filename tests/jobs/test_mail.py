@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from email.message import EmailMessage
 from typing import Any
@@ -11,18 +12,21 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from connector.domain.rma import Move
+from connector import links as addresses
+from connector.domain.orders import LineRef, RefundRecord, RefundRef
+from connector.domain.rma import Disposition, Move, RmaState
 from connector.domain.wanted import Payout
 from connector.mail import Post, near
 from connector.models import ContactRow, Kind, Mail, MailState, Rma, Shop
-from connector.services import desk, links, mails, shops
+from connector.services import desk, links, lookup, mails, orders, receipts, shops
+from connector.services.desk import Judged
 from connector.services.mails import ANSWER_WITHIN, GIVEN_UP_AFTER, Event
 from connector.services.outbox import Later
 from jobs import mail, money
 from jobs.handlers import HANDLERS
 from jobs.site import Site
 from tests.mailboxes import Mailbox, mailbox
-from tests.services.acts import at_once, everything, facts_of, placed, told, work
+from tests.services.acts import at_once, everything, facts_of, in_cash, placed, told, work
 from tests.services.conftest import MakeWorld
 from tests.world import START, World, an_order
 
@@ -107,8 +111,66 @@ def test_n1_what_ends_a_request_is_written_about_with_its_reason(make_world: Mak
     mail.hand_over(site(world, box), row.id)
 
     declined = by is Move.DECLINE
+    assert ("write to the shop" in text_of(box.taken[-1])) is declined  # an answer to our message would reach nobody
     assert ("It was <b>worn</b> & washed" in text_of(box.taken[-1])) is declined
     assert ("It was &lt;b&gt;worn&lt;/b&gt; &amp; washed" in text_of(box.taken[-1], "html")) is declined
+
+
+@pytest.mark.parametrize(
+    ("then", "overtaken", "told_then"),
+    [
+        (RmaState.REQUESTED, [], ["requested"]),
+        (RmaState.DECLINED, ["requested"], ["declined"]),
+        (RmaState.CANCELLED, ["authorised", "requested"], ["cancelled"]),
+        (RmaState.EXPIRED, ["authorised", "requested"], ["expired"]),
+        (RmaState.RECEIVED, ["authorised", "requested"], ["received"]),
+        (RmaState.RESOLVED, ["authorised", "received", "requested"], []),
+    ],
+)
+def test_n1_what_is_not_true_any_more_is_not_written(
+    make_world: MakeWorld, box: Mailbox, then: RmaState, overtaken: list[str], told_then: list[str]
+) -> None:
+    world = make_world(policy=BY_HAND)
+    _brought_to(world, asked(world), then)
+
+    for row in rows(world):
+        mail.hand_over(site(world, box), row.id)
+
+    assert sorted(row.event for row in rows(world) if (row.state, row.words) == (MailState.DROPPED, "overtaken")) == overtaken
+    assert [row.event for row in rows(world) if row.state is MailState.HANDED] == told_then
+    assert len(box.taken) == len(told_then)
+    assert "mail.dropped" not in {what for what, _, _ in told(world.db)}  # the next step is told
+
+
+def test_n1_a_parcel_that_came_after_all_is_not_said_to_be_missing(make_world: MakeWorld, box: Mailbox) -> None:
+    world = make_world(policy=BY_HAND)
+    rma = asked(world)
+    _brought_to(world, rma, RmaState.EXPIRED)
+    with world.db.transaction() as session:
+        desk.receive(session, rma, {LineRef("line-1"): 1}, who="dock", now=START)
+
+    for row in rows(world):
+        mail.hand_over(site(world, box), row.id)
+
+    assert [row.event for row in rows(world) if row.state is MailState.HANDED] == ["received"]
+
+
+def _brought_to(world: World, rma: uuid.UUID, state: RmaState) -> None:
+    if state is RmaState.REQUESTED:
+        return
+    with world.db.transaction() as session:
+        if state is not RmaState.DECLINED:
+            desk.authorise(session, rma, who="sam", now=START)
+        if state in _ENDS:
+            desk.close(session, rma, _ENDS[state], who="sam", now=START, why="so")
+            return
+        desk.receive(session, rma, {LineRef("line-1"): 1}, who="dock", now=START)
+        desk.inspect(session, rma, [Judged(LineRef("line-1"), Disposition.RESTOCK, 1)], who="dock", now=START)
+    if state is RmaState.RESOLVED:
+        world.resolve(rma)
+
+
+_ENDS = {RmaState.DECLINED: Move.DECLINE, RmaState.CANCELLED: Move.CANCEL, RmaState.EXPIRED: Move.EXPIRE}
 
 
 @pytest.mark.parametrize(("payout", "event"), [(Payout.ORIGINAL, "refunded"), (Payout.STORE_CREDIT, "credited")])
@@ -138,6 +200,34 @@ def test_n1_where_the_shop_itself_tells_of_refunds_we_do_not(world: World) -> No
     assert "refunded" not in {row.event for row in rows(world)}
 
 
+@pytest.mark.parametrize("tells", ["yes", "no"])
+def test_n1_money_that_a_person_paid_out_is_written_about_by_us_for_no_shop_could(world: World, box: Mailbox, tells: str) -> None:
+    with world.db.transaction() as session:
+        session.get_one(Shop, world.shop.id).facts = {"tells_of_refunds": tells}
+    world.resolve(world.received(placed(world, an_order(tenders=in_cash)), {"line-1": 1}))
+    with world.db.transaction() as session:
+        receipts.answer_paid(session, world.rows()[0].id, RefundRef("TRANSFER-77"), who="sam", now=START)
+
+    (row,) = [row for row in rows(world) if row.event == "refunded"]
+    mail.hand_over(site(world, box), row.id)
+    assert "has refunded €12.00" in text_of(box.taken[0])
+    assert "anks" not in text_of(box.taken[0])
+    assert "on its way" not in box.taken[0]["Subject"]
+
+
+def test_n1_a_refund_that_the_shop_made_and_a_person_named_was_told_by_the_shop(world: World) -> None:
+    with world.db.transaction() as session:
+        session.get_one(Shop, world.shop.id).facts = {"tells_of_refunds": "yes"}
+    order = placed(world, an_order(tenders=in_cash))
+    world.resolve(world.received(order, {"line-1": 1}))
+    shown = replace(order, refunds=(RefundRecord(RefundRef("admin-1"), 1200),))
+    with world.db.transaction() as session:
+        orders.keep(session, world.shop.id, shown, read_began=START, vault=world.vault)
+        receipts.answer_paid(session, world.rows()[0].id, RefundRef("admin-1"), who="sam", now=START)
+
+    assert "refunded" not in {row.event for row in rows(world)}
+
+
 def _settle(world: World) -> None:
     for row in world.rows():
         money.settle(site(world, None), row.id)
@@ -164,6 +254,51 @@ def test_an_unanswered_message_goes_out_once_more_with_the_same_id_and_date(worl
     assert (first["Message-ID"], first["Date"]) == (second["Message-ID"], second["Date"])
     assert (only(world).state, only(world).attempt) == (MailState.HANDED, 2)
     assert facts_of(world.db, "mail.handed") == {"event": "authorised", "attempt": 2}
+
+
+def test_a_message_that_goes_out_again_is_the_same_to_the_byte_and_has_one_link(world: World, box: Mailbox) -> None:
+    asked(world)
+    row, at = only(world), site(world, box)
+    box.rcpt = "451 later"
+    for _ in range(3):
+        with pytest.raises(Later):
+            mail.hand_over(at, row.id)
+    box.rcpt, box.hang_up = "", True
+    with pytest.raises(Later):
+        mail.hand_over(at, row.id)
+    world.clock.advance(ANSWER_WITHIN)
+    box.hang_up = False
+    mail.hand_over(at, row.id)
+
+    first, second = box.wire
+    assert first == second
+    assert len(everything(world.db)["links"]) == 1
+
+
+def test_a_link_that_was_revoked_stays_so_when_its_message_goes_out_again(world: World, box: Mailbox) -> None:
+    rma = asked(world)
+    row, at = only(world), site(world, box)
+    box.hang_up = True
+    with pytest.raises(Later):
+        mail.hand_over(at, row.id)
+    with world.db.transaction() as session:
+        assert links.revoke(session, rma, now=START) == 1
+    world.clock.advance(ANSWER_WITHIN)
+    box.hang_up = False
+    mail.hand_over(at, row.id)
+
+    with world.db.reading() as session:
+        secret = text_of(box.taken[1]).split("?link=")[1].split()[0]
+        assert links.behind(session, world.shop.id, session.get_one(Rma, rma).number, secret, vault=world.vault) is None
+
+
+def test_each_message_has_a_link_of_its_own(make_world: MakeWorld) -> None:
+    world = make_world(policy=BY_HAND)
+    rma = asked(world)
+    with world.db.transaction() as session:
+        secrets = {links.mailed(session, rma, uuid.uuid4(), vault=world.vault, now=START) for _ in range(3)}
+
+    assert len(secrets) == len(everything(world.db)["links"]) == 3
 
 
 def test_a_message_that_was_not_answered_twice_is_left_and_the_timeline_says_so(world: World, box: Mailbox) -> None:
@@ -207,6 +342,21 @@ def test_a_server_that_is_busy_is_asked_again_and_no_attempt_counts(world: World
     mail.hand_over(site(world, box), only(world).id)
 
     assert (only(world).state, only(world).attempt) == (MailState.HANDED, 1)
+
+
+@pytest.mark.parametrize("answer", ["530 5.7.0 authenticate first", "550 5.7.1 not from returns@retour.example", "451 later"])
+def test_a_server_that_takes_nothing_from_us_loses_nothing_for_that_is_our_fault(world: World, box: Mailbox, answer: str) -> None:
+    asked(world)
+    box.sender = answer
+    for _ in range(3):
+        with pytest.raises(Later):
+            mail.hand_over(site(world, box), only(world).id)
+        assert (only(world).state, only(world).attempt) == (MailState.WAITING, 0)
+    box.sender = ""
+
+    mail.hand_over(site(world, box), only(world).id)
+
+    assert (only(world).state, len(box.taken)) == (MailState.HANDED, 1)
 
 
 def test_a_server_that_is_away_loses_nothing_until_the_message_would_only_confuse(world: World) -> None:
@@ -293,6 +443,24 @@ def test_d1_a_link_for_staff_is_sealed_until_it_is_out_and_gone_afterwards(world
     assert "canary" not in repr(told(world.db)).lower()
 
 
+@pytest.mark.parametrize(("event", "lives"), [(Event.SIGN_IN, addresses.SIGN_IN_LIVES), (Event.CODE, lookup.CODE_LIVES)])
+def test_a_secret_that_opens_nothing_any_more_is_not_mailed(world: World, box: Mailbox, event: Event, lives: timedelta) -> None:
+    for _ in range(2):
+        with world.db.transaction() as session:
+            values = {"email": "kim@example.com", "secret": "s", "code": "1"}
+            mails.to(session, event, values, shop=world.shop.id, vault=world.vault, now=world.clock.now)
+        world.clock.advance(timedelta(seconds=1))
+    world.clock.advance(lives - timedelta(seconds=2))  # the first is that old now
+
+    for row in rows(world):
+        mail.hand_over(site(world, box), row.id)
+
+    assert [(row.state, row.words, row.sealed) for row in rows(world)] == [
+        (MailState.REFUSED, "too_late", None),
+        (MailState.HANDED, None, None),
+    ]
+
+
 @pytest.mark.parametrize("address", ["kim@exämple.com", "Kim@Example.com "])
 def test_addresses_go_out_as_mail_servers_take_them(world: World, box: Mailbox, address: str) -> None:
     _to(world, address)
@@ -318,6 +486,26 @@ def test_a41_nothing_but_an_address_is_an_address(world: World, box: Mailbox, ad
 
     assert box.taken == []
     assert only(world).state in {MailState.REFUSED, MailState.DROPPED}
+
+
+def test_a41_a_shop_whose_name_has_a_line_break_writes_all_the_same(world: World, box: Mailbox) -> None:
+    asked(world)
+    with world.db.transaction() as session:
+        session.get_one(Shop, world.shop.id).facts = {"name": "Atelier\nNord"}
+
+    mail.hand_over(site(world, box), only(world).id)
+
+    assert box.taken[0]["From"].addresses[0].display_name == "Atelier Nord"
+
+
+def test_what_cannot_be_rendered_is_refused_at_once_and_nobody_is_called(world: World, box: Mailbox) -> None:
+    with world.db.transaction() as session:
+        values = {"email": "kim@example.com", "code": "\ud800"}
+        mails.to(session, Event.CODE, values, shop=world.shop.id, vault=world.vault, now=START)
+
+    mail.hand_over(site(world, box), only(world).id)
+
+    assert (only(world).state, only(world).words, box.taken) == (MailState.REFUSED, "render", [])
 
 
 def _to(world: World, address: str) -> None:

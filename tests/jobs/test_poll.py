@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from connector.db import Database
 from connector.domain.orders import OrderRef
-from connector.domain.platform import Attempt, OutcomeUnknown, PlatformError, Rejected, Revoked, Throttled, WebhookHealth
+from connector.domain.platform import Attempt, OutcomeUnknown, Overdue, PlatformError, Rejected, Revoked, Throttled, WebhookHealth
 from connector.models import Alarm, OrderRow, Refund, ShopStatus
 from connector.models import Shop as ShopRow
 from connector.services import orders
@@ -189,7 +189,7 @@ def test_f40_a_thousand_orders_of_one_second_are_neither_lost_nor_read_for_ever(
 
 def test_a_poll_of_a_slow_shop_stops_in_time_and_goes_on(world: World, shop: Shop) -> None:
     stocked(world, 120)
-    passed = [timedelta(0), timedelta(minutes=1), timedelta(minutes=4)]
+    passed = [timedelta(0), timedelta(0), timedelta(minutes=1), timedelta(minutes=4)]
 
     with pytest.raises(Later) as later:
         poll(world, elapsed=lambda: passed.pop(0))
@@ -214,6 +214,71 @@ def test_f27_a_shop_that_stops_answering_half_way_keeps_what_was_read(world: Wor
 
     assert known(world) == 100
     assert sync(world).watermark == START + 99 * SECOND
+
+
+@pytest.mark.parametrize("count", [2, 49, 50, 119])
+def test_f04_a_sweep_whose_time_is_over_keeps_all_that_it_was_given_and_goes_on(world: World, shop: Shop, count: int) -> None:
+    stocked(world, 120)
+    shop.after = overdue_at(count)
+    with pytest.raises(Later) as later:
+        poll(world)
+    assert (known(world), str(later.value), later.value.delay) == (count, "poll.goes_on", 30 * SECOND)
+
+    shop.after = lambda _count: None
+    poll(world)
+
+    assert known(world) == 120
+    assert since(shop)[1] == START + (count - 1) * SECOND - TIE
+
+
+def test_f04_a_sweep_that_reached_nothing_backs_off_and_shows_that_it_stands_still(
+    world: World, shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    stocked(world, 3)
+    shop.after = overdue_at(0)
+    before = sync(world).watermark
+    with pytest.raises(Later) as later:
+        poll(world)
+
+    assert later.value.delay > POLL_EVERY
+    assert (sync(world).watermark, sync(world).polled_at) == (before, None)
+    assert "poll.stands_still" in [each.message for each in caplog.records]
+
+
+def test_f04_how_far_a_sweep_came_is_kept_where_no_order_shows_it(world: World, shop: Shop) -> None:
+    """Refunds that changed no order."""
+    for old in stocked(world, 2, at=START - 90 * DAY):
+        shop.place(replace(old, channel="refunded"))
+    shop.reached = world.clock.now - MINUTE
+    shop.after = overdue_at(2)
+    with pytest.raises(Later) as later:
+        poll(world)
+
+    assert (str(later.value), sync(world).watermark, known(world)) == ("poll.goes_on", world.clock.now - MINUTE, 2)
+
+
+def overdue_at(place: int) -> Callable[[int], None]:
+    """The time of the sweep is over once so many orders have come."""
+
+    def after(count: int) -> None:
+        if count == place:
+            raise Overdue(SECOND)
+
+    return after
+
+
+def test_f04_a_poll_that_took_long_begins_nothing_more(world: World, shop: Shop) -> None:
+    world.requested(placed(world, an_order()), {"line-1": 1})
+    world.clock.advance(DAY + SECOND)
+    shop.asked.clear()
+    passed = [timedelta(0), timedelta(0), timedelta(minutes=4)]
+
+    poll(world, elapsed=lambda: passed.pop(0))
+
+    assert not [line for line in shop.asked if line.startswith("orders")]
+    assert sync(world).polled_at == world.clock.now
+    poll(world)
+    assert shop.asked[-1] == "orders 1001"
 
 
 # ── Deliveries ──
@@ -385,6 +450,24 @@ def test_f39_an_order_that_nobody_can_read_holds_up_no_other_and_is_tried_again_
 
     assert news(world) == ["order.refund_deleted"] * 7
     assert "order.gone" not in news(world)
+
+
+@pytest.mark.parametrize(("takes", "told"), [(0, 4), (40, 2)])
+def test_f04_orders_that_take_too_long_together_are_asked_for_by_halves_and_not_for_long(
+    world: World, shop: Shop, takes: int, told: int
+) -> None:
+    for ref in range(1001, 1005):
+        order = placed(world, refunded_in_the_admin(an_order(str(ref)), 700))
+        world.requested(order, {"line-1": 1})
+        shop.place(an_order(order.ref))
+    world.clock.advance(DAY + SECOND)
+    shop.asked.clear()
+    shop.most = 2
+
+    poll(world, elapsed=lambda: takes * SECOND * len([line for line in shop.asked if line.startswith("orders")]))
+
+    assert news(world) == ["order.refund_deleted"] * told
+    assert alarmed(world) == []
 
 
 @pytest.mark.parametrize("trouble", [Throttled(MINUTE), Revoked("no")])

@@ -268,6 +268,50 @@ def test_a_reconnect_keeps_the_door_and_the_secret_and_takes_the_new_keys(desk: 
     assert len(desk.rows(Policy)) == 1
 
 
+WWW = ShopDomain("www.shop.example")
+
+
+def probed_at(host: str) -> dict[str, str]:
+    return FACTS | {"url": f"https://{host}"}
+
+
+def test_a_store_that_calls_itself_otherwise_by_now_is_the_shop_that_it_was(desk: Desk, database: Database) -> None:
+    """It was connected as www.shop.example, and its daily probe has ended at shop.example since."""
+    first = desk.finish(desk.approved(), probed_at(WWW), WWW)
+    with database.transaction() as session:
+        now = database.now(session)
+        shops.heal(session, first.id, probed_at(SHOP), used_since=now, now=now)
+    before = desk.keys(first)
+
+    again = desk.finish(desk.approved(), probed_at(SHOP), SHOP)
+
+    assert (again.id, again.domain, again.facts) == (first.id, WWW, probed_at(SHOP))
+    assert [desk.keys(again)[name] for name in ("door", "delivery_secret")] == [before[name] for name in ("door", "delivery_secret")]
+    assert len(desk.rows(Shop)) == len(desk.rows(Policy)) == 1
+
+
+def test_a59_a_store_at_the_same_name_with_www_is_another_one_until_both_were_asked_at_one_address(desk: Desk) -> None:
+    first = desk.finish(desk.approved(), probed_at(WWW), WWW)
+
+    other = desk.finish(desk.approved(), probed_at(SHOP), SHOP)
+    nowhere = {name: value for name, value in FACTS.items() if name != "url"}
+
+    assert (other.id != first.id, other.domain) == (True, SHOP)
+    assert desk.finish(desk.approved(), nowhere, SHOP).id == other.id
+    assert len(desk.rows(Shop)) == 2
+
+
+@pytest.mark.parametrize("leaves", [WWW, SHOP])
+def test_of_two_names_of_one_store_the_one_that_is_connected_goes_on(desk: Desk, database: Database, leaves: ShopDomain) -> None:
+    stays = SHOP if leaves == WWW else WWW
+    two = {domain: desk.finish(desk.approved(), probed_at(domain), domain) for domain in (WWW, SHOP)}
+    with database.transaction() as session:
+        shops.uninstall(session, two[leaves].id, who="merchant", now=database.now(session))
+        session.get_one(Shop, two[stays].id).facts = probed_at(SHOP)
+
+    assert desk.finish(desk.approved(), probed_at(SHOP), SHOP).id == two[stays].id
+
+
 def test_a59_a_grant_brings_no_door_no_secret_and_no_address_of_its_own(desk: Desk) -> None:
     state = desk.begin()
     desk.grant(state, KEYS | {"door": "mine", "delivery_secret": "known", "url": "https://evil.example"})

@@ -26,7 +26,7 @@ from connector.models import (
     StaffLink,
     StaffMember,
 )
-from connector.services import mails, outbox, privacy, seals, shops, timeline
+from connector.services import links, mails, outbox, privacy, seals, shops, timeline
 from connector.services.mails import Event
 from connector.services.shops import REINSTALL_WITHIN, keys_of, unseal
 from tests.services.acts import at_once, everything, placed, told, work
@@ -246,6 +246,18 @@ def test_i4_w6_nor_are_staff_and_whom_a_message_was_to(lived: World) -> None:
     assert after["staff"] == after["staff_links"] == []
     assert [row["event"] for row in after["mails"] if row["sealed"] is not None] == []
     assert [row["state"] for row in after["mails"] if row["event"] == "code"] == [MailState.DROPPED]
+
+
+def test_i4_w6_nor_does_a_link_open_what_was_mailed_and_other_shops_keep_theirs(lived: World, make_world: MakeWorld) -> None:
+    other = make_world()
+    theirs = other.requested(placed(other, an_order()), {"line-1": 1})
+    with lived.db.transaction() as session:
+        for rma in session.execute(select(Rma.id)).scalars():
+            links.mailed(session, rma, uuid.uuid4(), vault=lived.vault, now=START)
+
+    gone_for_good(lived)
+
+    assert [row["rma_id"] for row in everything(lived.db)["links"]] == [theirs]
 
 
 def _shown(value: object) -> str:

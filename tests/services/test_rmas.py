@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import select
 
-from connector.domain.orders import LineRef, Order, Worth
+from connector.domain.orders import NOTHING, LineRef, Order, Worth
 from connector.domain.platform import ReturnedLine, ReturnRef
 from connector.domain.rma import HOLDS_UNITS, Disposition, IllegalMove, Move, RmaState
 from connector.models import Entry, EntryText, Rma, RmaLine, Unsealed
@@ -90,6 +90,22 @@ def test_units_that_the_platform_shows_as_refunded_are_not_counted_twice(world: 
     shown = world.read(order.ref)
     assert shown.lines[0].refunded_quantity == 2
     assert (before, taken(world, shown), taken(world, order)) == (2, 2, 2)
+
+
+def test_units_stay_taken_while_a_brief_read_shows_the_refund_without_them(world: World) -> None:
+    order = placed(world, an_order())
+    rma = world.received(order, {"line-1": 2})
+    world.resolve(rma)
+    money.settle(Site(world.db, lambda _keys: world.toy), world.rows(rma)[0].id)
+    full = world.read(order.ref)
+    brief = replace(
+        full,
+        lines=tuple(replace(line, refunded_quantity=0, refunded=NOTHING) for line in full.lines),
+        refunds=tuple(replace(record, units=()) for record in full.refunds),
+    )
+
+    assert brief.refunds
+    assert (taken(world, full), taken(world, brief)) == (2, 2)
 
 
 def test_units_refunded_elsewhere_are_taken_too(world: World) -> None:

@@ -114,3 +114,19 @@ def test_i2_a_shop_that_is_connected_twice_at_once_is_one_shop(database: Databas
     with database.reading() as session:
         assert session.execute(select(func.count()).select_from(Shop)).scalar_one() == 1
     assert unseal(vault, installed(database, vault)) == SECRET
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("Atelier Nord", "Atelier Nord"),
+        (" Atelier\r\nNord\u2028& Söhne\t", "Atelier Nord & Söhne"),
+        ("Nord\x00\u202e\ud800 \u200b Süd", "Nord Süd"),
+        ("\n\u200b", "shop.example"),
+        ("", "shop.example"),
+    ],
+)
+def test_a41_what_a_shop_calls_itself_is_one_line_that_can_be_printed(name: str, shown: str) -> None:
+    shop = Shop(platform="toy", domain="shop.example", facts={"name": name})
+
+    assert shops.called(shop) == shown

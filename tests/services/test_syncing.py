@@ -7,7 +7,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
 
 from connector.db import Database
 from connector.domain import codec
@@ -395,9 +396,9 @@ def test_deliveries_are_looked_after_once_an_hour(begun: World) -> None:
     looked = []
     for minute in range(0, 180, 5):
         begun.clock.now = START + minute * MINUTE + 30 * MINUTE
-        if to_poll(begun).check_deliveries:
-            looked.append(minute + 30)
-        polled(begun)
+        asks = to_poll(begun).check_deliveries
+        looked += [minute + 30] if asks else []
+        polled(begun, health=WebhookHealth(active=True) if asks else None)
 
     assert looked == [30, 60, 120, 180]
 
@@ -601,3 +602,19 @@ def test_f39_orders_that_were_passed_over_are_named_in_one_alarm_while_it_stands
 
     assert alarms(begun) == [("poisoned", True)]
     assert [facts for what, _, facts in told(begun.db) if what == "alarm.poisoned"] == [{"orders": ["5", "7"], "unnamed": False}]
+
+
+def test_i2_a_shop_that_is_connected_again_has_its_deliveries_looked_after_at_once(world: World) -> None:
+    begin(world)
+    with world.db.transaction() as session:
+        session.execute(update(Sync).values(polled_at=START, deliveries_ok=True))
+        assert not _asks(world, session)
+        session.execute(update(Sync).values(deliveries_ok=None))  # as `begin` leaves it
+        assert _asks(world, session)
+
+
+def _asks(world: World, session: Session) -> bool:
+    session.expire_all()
+    found = syncing.to_poll(session, world.shop.id, now=START + timedelta(minutes=1))
+    assert found is not None
+    return found.check_deliveries

@@ -70,7 +70,7 @@ class Sitting:
 
     def post(self, path: str, values: Mapping[str, str | Sequence[str]] | None = None, **more: str) -> TestResponse:
         """Send a form of the page that is open: with its word, and with what it says of its return."""
-        hidden = {name: found for name in ("word", "seen") if (found := value_of(self.browser.page, name))}
+        hidden = {name: found for name in ("word", "seen", "asked") if (found := value_of(self.browser.page, name))}
         return self.send(path, hidden | dict(values or {}) | more)
 
     def send(self, path: str, values: Mapping[str, str | Sequence[str]]) -> TestResponse:
@@ -78,6 +78,12 @@ class Sitting:
         answer = self.browser.client.post(f"{self.office.path}{path}", data=dict(values), base_url=self.browser.base)
         self.browser.page = answer.text
         return answer
+
+    def twin(self) -> Sitting:
+        """The same visit, for what is sent at the same time."""
+        other = Browser(self.browser.app, self.browser.base)
+        other.client._cookies = dict(self.browser.client._cookies or {})
+        return Sitting(self.office, self.member, other)
 
     def text(self) -> str:
         """What a person reads."""

@@ -107,7 +107,7 @@ class Front:
     def link(self, rma: Rma) -> str:
         """The secret of a link to the RMA, as a mail carries it."""
         with self.world.db.transaction() as session:
-            return status_links.make(session, rma.id, vault=self.vault, now=self.world.clock.now)
+            return status_links.mailed(session, rma.id, uuid.uuid4(), vault=self.vault, now=self.world.clock.now)
 
     def rmas(self) -> Sequence[Rma]:
         with self.world.db.reading() as session:

@@ -14,7 +14,7 @@ from connector.domain.orders import LineRef
 from connector.domain.platform import Contact
 from connector.domain.rma import Disposition, RmaState
 from connector.models import ContactRow, Mail, Role, Shop, ShopStatus
-from connector.services import rmas
+from connector.services import casefile, queues, rmas
 from tests.web.desks import Bought, Office, office, shown
 from tests.world import Clock
 
@@ -30,6 +30,16 @@ def place(database: Database, clock: Clock, tmp_path: Path) -> Iterator[Office]:
 def units(place: Office, number: str) -> dict[LineRef, dict[Disposition, int]]:
     with place.db.reading() as session:
         return {ref: dict(by) for ref, by in rmas.units(session, place.rma(number)).items()}
+
+
+def promised(place: Office, number: str) -> tuple[int | None, int | None]:
+    """What the return's own pages say that it gives, and what its queue says."""
+    with place.db.reading() as session:
+        rma = casefile.of_number(session, place.shop.id, number)
+        assert rma is not None
+        quote = casefile.read(session, rma).promised
+        (row,) = queues.search(session, place.shop.id, number).returns
+        return (quote.total if quote else None, row.minor)
 
 
 def mails(place: Office) -> list[str]:
@@ -69,6 +79,35 @@ def test_d4_a_return_goes_from_its_request_to_its_inspection_by_hand(place: Offi
     assert "sam" in page
     assert "See what it pays" not in page  # another role does
     assert "A colleague who may decide money goes on from here." in page
+
+
+def test_what_was_judged_is_promised_to_nobody_any_more(place: Office) -> None:
+    number = place.received(place.order(Bought("Scarf", 3, "90.00")), (3,))
+    (line,) = place.lines(number)
+    sitting = place.seat(Role.HANDLE)
+    promises = [promised(place, number)]
+    for judged in ({f"d:sent_back:{line}": "1"}, {f"d:restock:{line}": "1", f"d:sent_back:{line}": "1"}):
+        sitting.get(f"/{number}")
+        assert sitting.post(f"/{number}/inspect", judged).status_code == 303
+        promises.append(promised(place, number))
+
+    assert promises == [(10890, 10890), (7260, 7260), (3630, 3630)]
+    assert "€36.30" in shown(sitting.get("?queue=resolve").text)
+
+
+def test_once_nothing_waits_to_be_judged_only_what_is_accepted_is_promised(place: Office) -> None:
+    number = place.authorised(place.order(Bought("Scarf", 3, "90.00")), (3,))
+    refused = place.received(place.order())
+    (line,), (other,) = place.lines(number), place.lines(refused)
+    sitting = place.seat(Role.HANDLE)
+    for act, values in (("receive", {f"n:{line}": "1"}), ("inspect", {f"d:restock:{line}": "1"})):
+        sitting.get(f"/{number}")
+        assert sitting.post(f"/{number}/{act}", values).status_code == 303
+    sitting.get(f"/{refused}")
+    assert sitting.post(f"/{refused}/inspect", {f"d:sent_back:{other}": "1"}).status_code == 303
+
+    assert promised(place, number) == (3630, 3630)
+    assert promised(place, refused) == (None, None)
 
 
 def test_declining_says_why_and_the_shopper_is_told(place: Office) -> None:
@@ -166,6 +205,25 @@ def test_a_second_click_judges_nothing_twice(place: Office) -> None:
     assert again.status_code == 409
     assert "Nothing was done this time" in shown(again.text)
     assert units(place, number) == {line: {Disposition.RECEIVED: 3, Disposition.RESTOCK: 2}}
+
+
+def test_a_second_click_counts_a_parcel_once_and_blames_nobody(place: Office) -> None:
+    number = place.authorised(place.order(Bought("Sock", 5, "50.00")), (5,))
+    (line,) = place.lines(number)
+    sitting, colleague = place.seat(Role.HANDLE), place.seat(Role.HANDLE)
+    forms = []
+    for each in (sitting, colleague):
+        each.get(f"/{number}")
+        forms.append({"word": each.browser.hidden("word"), "seen": each.browser.hidden("seen"), f"n:{line}": "2"})
+    mine, theirs = forms
+
+    first, second = (sitting.send(f"/{number}/receive", mine) for _ in range(2))
+
+    assert first.location == second.location == f"{place.path}/{number}?done=received"
+    assert sitting.send(f"/{number}/receive", mine | {f"n:{line}": "3"}).status_code == 409  # the same page, filled in otherwise
+    assert sitting.send(f"/{number}/inspect", mine).status_code == 409
+    assert colleague.send(f"/{number}/receive", theirs).status_code == 409
+    assert units(place, number) == {line: {Disposition.AWAITED: 3, Disposition.RECEIVED: 2}}
 
 
 def test_f13_of_two_colleagues_who_press_at_once_one_does_it(place: Office) -> None:
@@ -295,7 +353,18 @@ def test_an_empty_queue_says_what_will_come_here(place: Office, queue: str, told
 
 
 @pytest.mark.parametrize(
-    "asked", ["queue=nonsense", "after=x", "after=2026-01-01T00:00:00_00", "after=%00", "queue=all&after=2026-01-01_zz"]
+    "asked",
+    [
+        "queue=nonsense",
+        "after=x",
+        "after=2026-01-01T00:00:00_00",
+        "after=%00",
+        "queue=all&after=2026-01-01_zz",
+        f"queue=all&after=0001-01-01T00:00:00%2B23:59_{'0' * 32}",
+        f"queue=all&after=9999-12-31T23:59:59-23:59_{'0' * 32}",
+        f"queue=decide&after=0001-01-01T00:00:00%2B00:00_{'0' * 32}",
+        f"queue=all&after=9999-12-31T23:59:59%2B00:00_{'0' * 32}",
+    ],
 )
 def test_a68_a_forged_address_of_a_queue_is_an_ordinary_one(place: Office, asked: str) -> None:
     number = place.asked(place.order())

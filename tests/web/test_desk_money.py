@@ -67,6 +67,22 @@ def test_m4_money_that_came_in_by_hand_is_paid_by_hand_and_noted_with_its_refere
     assert "No payment needs you" in shown(sitting.get("/money").text)
 
 
+def test_a_second_click_on_paid_says_what_the_first_one_did_and_another_reference_does_not(place: Office) -> None:
+    sitting, colleague = place.seat(), place.seat()
+    _, row = by_hand(place, sitting)
+    colleague.get("/money")
+    theirs = {"word": colleague.browser.hidden("word"), f"reference-{row.id.hex}": "SEPA-77"}
+    sitting.get("/money")
+    form = {"word": sitting.browser.hidden("word"), f"reference-{row.id.hex}": "SEPA-77"}
+
+    first, second = (sitting.send(f"/money/{row.id}/paid", form) for _ in range(2))
+
+    assert first.location == second.location == f"{place.path}/money?done=paid"
+    assert sitting.send(f"/money/{row.id}/paid", form | {f"reference-{row.id.hex}": "SEPA-78"}).status_code == 409
+    assert colleague.send(f"/money/{row.id}/paid", theirs).status_code == 409
+    assert len(place.happened("money.settled")) == 1
+
+
 def test_m6_a_payment_in_doubt_shows_what_is_known_and_takes_no_denial_too_early(place: Office) -> None:
     sitting = place.seat()
     number, row = in_doubt(place, sitting, quiet_in=timedelta(minutes=5))

@@ -12,10 +12,12 @@ from sqlalchemy import update
 
 from connector.db import Database
 from connector.domain.rma import MoneyState, RmaState
+from connector.domain.wanted import Payout
 from connector.models import MoneyKind, Refund, Role, Shop, ShopStatus
-from connector.services import receipts, staff
+from connector.services import dossier, receipts, staff
 from connector.web.hosting import Hosting
 from tests.web.desks import POLICY, Bought, Office, Sitting, office, shown, value_of
+from tests.web.postbox import until
 from tests.world import Clock
 
 LIMITED = f'{POLICY}\n[limits]\nconfirm_above = {{ EUR = "50.00" }}\n'
@@ -104,6 +106,24 @@ def test_a_second_click_is_the_first_one_and_pays_once(place: Office) -> None:
 
     assert (first.status_code, second.status_code) == (303, 303)
     assert first.location == second.location
+    assert len(place.woo.payments(order)) == 1
+
+
+def test_two_clicks_of_one_form_at_the_same_instant_pay_once_and_blame_nobody(place: Office) -> None:
+    order = place.order(COAT)
+    number = place.inspected(order)
+    sitting = place.seat()
+    form, read = look(sitting, number), len(place.woo.requests)
+
+    with ThreadPoolExecutor(2) as pool:
+        with place.db.transaction() as session:
+            dossier.locked(session, place.shop.id, number)
+            clicks = [pool.submit(each.send, f"/{number}/resolve", form) for each in (sitting, sitting.twin())]
+            until(lambda: len(place.woo.requests) >= read + 2)  # both saw an open return, and wait for the order
+        answers = [click.result(30) for click in clicks]
+    place.pay()
+
+    assert [answer.location for answer in answers] == [f"{place.path}/{number}?done=resolved"] * 2
     assert len(place.woo.payments(order)) == 1
 
 
@@ -201,16 +221,33 @@ def test_m9_above_the_limit_a_second_person_finds_the_decision_and_confirms_it(l
     assert len(limited.decided()) == 1
 
 
+def test_m9_two_clicks_at_the_same_instant_ask_for_a_second_person_once(limited: Office) -> None:
+    number = limited.inspected(limited.order(COAT))
+    sitting = limited.seat()
+    form, read = look(sitting, number), len(limited.woo.requests)
+
+    with ThreadPoolExecutor(2) as pool:
+        with limited.db.transaction() as session:
+            dossier.locked(session, limited.shop.id, number)
+            clicks = [pool.submit(each.send, f"/{number}/resolve", form) for each in (sitting, sitting.twin())]
+            until(lambda: len(limited.woo.requests) >= read + 2)  # neither saw what the other one will leave
+        answers = [click.result(30) for click in clicks]
+
+    assert [answer.location for answer in answers] == [f"{limited.path}/{number}?done=asked"] * 2
+    assert len(limited.happened("limit.asked")) == 1
+
+
 def test_m9_what_changed_since_the_first_person_saw_it_is_confirmed_by_nobody(limited: Office) -> None:
     order = limited.order(Bought("Coat", 2, "200.00"))
     number = limited.inspected(order, (2,))
     sam, nora = limited.seat(email="sam@shop.example"), limited.seat()
     sam.send(f"/{number}/resolve", look(sam, number))
+    nora.get(f"/{number}/resolve")
     limited.woo.refund_in_admin(order, "30.00")
 
+    answer = nora.post(f"/{number}/confirm")
     nora.get(f"/{number}/resolve")
     assert "Confirm €" not in nora.text()
-    answer = nora.post(f"/{number}/confirm")
 
     assert answer.status_code == 409
     assert limited.decided() == []
@@ -220,11 +257,52 @@ def test_m9_a61_the_word_of_somebody_who_was_removed_counts_for_nothing(limited:
     number = limited.inspected(limited.order(COAT))
     sam, nora = limited.seat(email="sam@shop.example"), limited.seat()
     sam.send(f"/{number}/resolve", look(sam, number))
+    nora.get(f"/{number}/resolve")
     with limited.db.transaction() as session:
         staff.remove(session, limited.shop.id, "sam@shop.example", by="operator", vault=limited.vault, now=limited.clock.now)
 
-    nora.get(f"/{number}/resolve")
     assert nora.post(f"/{number}/confirm").status_code == 409
+    assert limited.decided() == []
+
+
+def test_m9_what_the_first_person_decided_otherwise_meanwhile_is_confirmed_only_by_who_saw_it(limited: Office) -> None:
+    number = limited.inspected(limited.order(COAT, shipping="50.00"))
+    sam, nora = limited.seat(email="sam@shop.example"), limited.seat()
+    sam.send(f"/{number}/resolve", look(sam, number, "store_credit"))
+    nora.get(f"/{number}/resolve")
+    unseen = {"word": nora.browser.hidden("word")}
+    sam.send(f"/{number}/resolve", look(sam, number))
+
+    answer = nora.post(f"/{number}/confirm")
+
+    assert answer.status_code == 409
+    assert "nothing to confirm any more" in nora.text()
+    assert nora.send(f"/{number}/confirm", unseen).status_code == 409  # a form that says of nothing that it was seen
+    assert nora.send(f"/{number}/confirm", unseen | {"asked": "nonsense"}).status_code == 409
+    assert limited.decided() == []
+    nora.get(f"/{number}/resolve")
+    assert nora.post(f"/{number}/confirm").status_code == 303
+    assert [made.kind for made in limited.decided()] == [MoneyKind.REFUND]
+
+
+def test_m9_f13_what_is_decided_otherwise_while_it_is_confirmed_is_not_confirmed(limited: Office) -> None:
+    number = limited.inspected(limited.order(COAT))
+    sam, nora = limited.seat(email="sam@shop.example"), limited.seat()
+    sam.send(f"/{number}/resolve", look(sam, number, "store_credit"))
+    nora.get(f"/{number}/resolve")
+    read = len(limited.woo.requests)
+
+    with ThreadPoolExecutor(1) as pool:
+        with limited.db.transaction() as session:
+            rma = dossier.locked(session, limited.shop.id, number)
+            assert rma is not None
+            confirming = pool.submit(nora.post, f"/{number}/confirm")
+            until(lambda: len(limited.woo.requests) > read)  # it saw what waits, and waits itself for the order
+            dossier.ask_for_a_second(session, rma, Payout.ORIGINAL, 12100, (), who=sam.member.who, now=limited.db.now(session))
+        answer = confirming.result(30)
+
+    assert answer.status_code == 409
+    assert "nothing to confirm any more" in shown(answer.text)
     assert limited.decided() == []
 
 

@@ -220,6 +220,20 @@ def test_a_double_click_on_pasted_keys_connects_once(browser: Browser, database:
         assert [entry.what for entry in session.execute(select(Entry)).scalars()] == ["shop.connected"]
 
 
+@pytest.mark.parametrize("home", [ADDRESS, f"www.{ADDRESS}"])
+def test_a_store_is_one_shop_with_and_without_www(browser: Browser, platform: TinyPlatform, database: Database, home: str) -> None:
+    platform.stores[f"www.{ADDRESS}"] = KEY
+    platform.facts = {**platform.facts, "url": f"https://{home}"}
+
+    for typed in (ADDRESS, f"www.{ADDRESS}"):
+        browser.get(START)
+        done = browser.post(START, {"token": browser.hidden("token"), "address": typed, "key": KEY, "secret": SECRET})
+        assert home in shown(browser.get(done.location).text)
+
+    assert platform.asked == [(ADDRESS, KEY), (f"www.{ADDRESS}", KEY)]
+    assert connected_shops(database) == [home]
+
+
 # --- what is not believed
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -15,7 +16,7 @@ from flask import Flask
 
 from connector.app import create_app
 from connector.config import Settings
-from connector.db import Database
+from connector.db import Busy, Database
 from connector.domain.orders import Buyer
 from connector.models import Shop, ShopStatus
 from connector.services import lookup, shops
@@ -280,16 +281,23 @@ def test_a32_behind_the_server_that_we_ship_the_proxys_word_arrives_and_a_forged
 
 
 def test_look_ups_leave_threads_for_everybody_else(shopper: Shopper) -> None:
-    held = 0
-    try:
-        while guards._WAITING.acquire(blocking=False):
-            held += 1
+    with ExitStack() as crowd:
+        for number in range(8):
+            crowd.enter_context(guards.SHOPPERS.place(f"192.0.2.{number}"))
         assert shopper.find("1001").status_code == 503
         assert shopper.get("").status_code == 200
-    finally:
-        for _ in range(held):
-            guards._WAITING.release()
     assert shopper.find("1001").status_code == 422
+
+
+def test_a31_one_network_shuts_nobody_else_out() -> None:
+    line = guards.Line(8)
+    with line.place("192.0.2.1"), line.place("192.0.2.1"):
+        with pytest.raises(Busy), line.place("192.0.2.1"):
+            pass
+        with line.place("192.0.2.2"):
+            pass
+    with line.place("192.0.2.1"):
+        pass
 
 
 @pytest.mark.parametrize(
@@ -427,3 +435,10 @@ def test_a_visit_tells_nobody_the_address(shopper: Shopper) -> None:
 
     assert set(query_of(sent.location)) == {"order", "visit"}
     assert "kim" not in sent.location
+
+
+@pytest.mark.parametrize("path", ["/find", "/code", "/submit"])
+def test_the_address_of_a_form_leads_to_the_start(shopper: Shopper, path: str) -> None:
+    answer = shopper.get(path)
+
+    assert (answer.status_code, answer.location) == (303, shopper.front.path(""))
