@@ -9,15 +9,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from email.policy import default
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 
-from connector.demo.serving import Pages
+from connector.demo.serving import CSS, HTML, Pages, pages, said, sheet
 from connector.signals import StopSignals
 
 _SHOWN: Final = 200
@@ -67,26 +66,19 @@ class Reader:
     """The pages: a list, and one message."""
 
     box: Box
-    pages: Environment = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Find the pages."""
-        self.pages = Environment(loader=PackageLoader("connector", "templates/demo"), undefined=StrictUndefined, autoescape=True)
+    pages: Environment = field(default_factory=pages)
 
     def __call__(self, environ: dict[str, Any], start: Any) -> Iterable[bytes]:  # noqa: ANN401 - WSGI
         """One request."""
         path = environ["PATH_INFO"]
         if path == "/retour.css":
-            body, kind, status = (files("connector") / "static" / "retour.css").read_bytes(), "text/css", "200 OK"
-        elif path == "/":
+            return said(start, CSS, sheet())
+        if path == "/":
             listed = [(name, message) for name in self.box.names() if (message := self.box.get(name)) is not None]
-            body, kind, status = self.pages.get_template("mailbox.html").render(listed=listed).encode(), "text/html", "200 OK"
-        else:
-            body, kind, status = self._message(path.strip("/")), "text/html", "200 OK"
-            if not body:
-                body, status = b"There is no such message.", "404 Not Found"
-        start(status, [("Content-Type", f"{kind}; charset=utf-8"), ("Content-Length", str(len(body)))])
-        return [body]
+            return said(start, HTML, self.pages.get_template("mailbox.html").render(listed=listed).encode())
+        if body := self._message(path.strip("/")):
+            return said(start, HTML, body)
+        return said(start, HTML, b"There is no such message.", status="404 Not Found")
 
     def _message(self, name: str) -> bytes:
         message = self.box.get(name)

@@ -4,9 +4,31 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
+from importlib.resources import files
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+CSS: Final = "text/css; charset=utf-8"
+HTML: Final = "text/html; charset=utf-8"
+
+
+def pages() -> Environment:
+    """The demo's own templates."""
+    return Environment(loader=PackageLoader("connector", "templates/demo"), undefined=StrictUndefined, autoescape=True)
+
+
+def sheet() -> bytes:
+    """The style sheet of Retour's own pages, which the demo's lie beside."""
+    return (files("connector") / "static" / "retour.css").read_bytes()
+
+
+def said(start: Any, kind: str, body: bytes, *headers: tuple[str, str], status: str = "200 OK") -> Iterable[bytes]:  # noqa: ANN401 - WSGI
+    """An answer of a WSGI application."""
+    start(status, [("Content-Type", kind), ("Content-Length", str(len(body))), *headers])
+    return [body]
 
 
 class _Quiet(WSGIRequestHandler):

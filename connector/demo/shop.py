@@ -6,15 +6,15 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 
 from adapters.simulators.woocommerce import WooShop
 from adapters.simulators.woocommerce.serving import serving
 from connector.demo import pictures, wares
+from connector.demo.serving import CSS, HTML, pages, said, sheet
 from connector.signals import StopSignals
 
 _WORKERS: Final = 4  # of PHP, as a small shop has
@@ -26,23 +26,19 @@ class Front:
     """The shop's application behind a front page of the demo's own."""
 
     shop: WooShop
-    pages: Environment = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Find the pages."""
-        self.pages = Environment(loader=PackageLoader("connector", "templates/demo"), undefined=StrictUndefined, autoescape=True)
+    pages: Environment = field(default_factory=pages)
 
     def __call__(self, environ: dict[str, Any], start: Any) -> Iterable[bytes]:  # noqa: ANN401 - WSGI
         """One request: a picture, the front page, or WordPress."""
         path = environ["PATH_INFO"]
         if path.startswith("/wp-content/uploads/"):
             drawn = pictures.drawn(path)
-            return _said(start, "200 OK" if drawn else "404 Not Found", "image/svg+xml", drawn or b"")
+            return said(start, "image/svg+xml", drawn or b"", status="200 OK" if drawn else "404 Not Found")
         if path == "/" and environ["REQUEST_METHOD"] == "GET" and "rest_route" not in environ["QUERY_STRING"]:
             link = ("Link", f'<{self.shop.url}/wp-json/>; rel="https://api.w.org/"')
-            return _said(start, "200 OK", "text/html; charset=utf-8", self._page().encode(), link)
+            return said(start, HTML, self._page().encode(), link)
         if path == "/retour.css":
-            return _said(start, "200 OK", "text/css; charset=utf-8", (files("connector") / "static" / "retour.css").read_bytes())
+            return said(start, CSS, sheet())
         return self.shop.app(environ, start)
 
     def _page(self) -> str:
@@ -51,11 +47,6 @@ class Front:
         page = self.pages.get_template("shop.html")
         numbers = {order["id"]: order["number"] for order in orders}
         return page.render(name=self.shop.settings.name, orders=orders, numbers=numbers, payments=self.shop.payments(), coupons=coupons)
-
-
-def _said(start: Any, status: str, kind: str, body: bytes, *headers: tuple[str, str]) -> Iterable[bytes]:  # noqa: ANN401 - WSGI
-    start(status, [("Content-Type", kind), ("Content-Length", str(len(body))), *headers])
-    return [body]
 
 
 def opened(books: Path, url: str) -> WooShop:

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from connector.domain import codec
 from connector.domain.orders import LineRef, Order, OrderRef, Product
 from connector.domain.platform import CreditOrder
-from connector.domain.policy import Decision, Outcome
+from connector.domain.policy import Decision
 from connector.domain.quote import Quote
 from connector.domain.rma import ACCEPTED, Disposition, MoneyState, Move, RmaState, open_to
 from connector.domain.standing import as_it_stands
@@ -113,11 +113,6 @@ class Casefile:
     def may_cancel(self) -> bool:
         """Whether the state table lets the shopper cancel."""
         return Move.CANCEL in open_to(self.state)
-
-    @property
-    def for_a_person(self) -> bool:
-        """Whether the policy left the decision to a person."""
-        return self.decision.outcome is Outcome.PERSON
 
 
 def of_number(session: Session, shop: uuid.UUID, number: str) -> Rma | None:

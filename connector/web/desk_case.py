@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
 
 from flask import Response, abort, request
 
@@ -18,9 +20,21 @@ from connector.web.forms_desk import Typed
 from connector.web.hosting import here
 from connector.web.portal_pages import with_pictures
 
-DONE = frozenset(
-    "authorised declined cancelled received inspected waived resolved asked booked".split()
-)  # what an act may say of itself, in the address of the page that it leads to
+# What an act may say of itself, in the address of the page that it leads to, and the state that it leads to: a page that was opened from a
+# bookmark, or that a colleague overtook, says nothing that is not so.
+DONE: Final = MappingProxyType(
+    {
+        "authorised": RmaState.AUTHORISED,
+        "declined": RmaState.DECLINED,
+        "cancelled": RmaState.CANCELLED,
+        "received": RmaState.RECEIVED,
+        "inspected": RmaState.RECEIVED,
+        "waived": RmaState.RECEIVED,
+        "asked": RmaState.RECEIVED,
+        "resolved": RmaState.RESOLVED,
+        "booked": RmaState.RESOLVED,
+    }
+)
 
 
 def number_of(text: str) -> str:
@@ -59,7 +73,7 @@ def show(
         checks=checks(case.decision),
         quote=case.decided.quote if case.decided else case.promised,
         queue=_queue(found),
-        done=done if done in DONE and not (act or notice) else "",
+        done=done if DONE.get(done) is case.state and not (act or notice) else "",
         act=act,
         problems=problems or {},
         notice=notice,

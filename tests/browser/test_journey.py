@@ -33,7 +33,7 @@ def running(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @pytest.fixture(params=sorted(WIDTHS))
 def shopper(request: pytest.FixtureRequest, browser: Browser, running: Demo) -> Iterator[Person]:
-    """Without JavaScript, and with no cookie to show for it."""
+    """With no cookie to show for it at the end."""
     person = Person.at(browser, request.param)
     yield person
     assert person.context.cookies() == []

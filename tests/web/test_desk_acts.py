@@ -127,6 +127,13 @@ def test_declining_says_why_and_the_shopper_is_told(place: Office) -> None:
     assert "It was worn." in shown(sitting.get(f"/{number}").text)
 
 
+@pytest.mark.parametrize("done", ["resolved", "booked", "received", "authorised", "nonsense"])
+def test_an_address_claims_nothing_that_is_not_so(place: Office, done: str) -> None:
+    number = place.asked(place.order())
+
+    assert 'role="status"' not in place.seat(Role.VIEW).get(f"/{number}?done={done}").text
+
+
 def test_nothing_needs_to_come_back_or_nothing_will(place: Office) -> None:
     kept, ended = place.authorised(place.order()), place.authorised(place.order())
     sitting = place.seat(Role.HANDLE)
